@@ -1,0 +1,1 @@
+"""The instrument: models, edits, the sweep engine, experiments, statistics, evidence, verdicts, report."""

@@ -1,0 +1,180 @@
+"""What can be done to a forward pass: edits at named sites, and early exits. Values only, no torch.
+
+Activation names follow TransformerLens. In block `l`
+
+    resid_pre[l] -> attn_out[l] -> resid_mid[l] -> mlp_out[l] -> resid_post[l]
+
+`attn_out` and `mlp_out` are what the sublayer adds to the residual stream (after any post-norm); `z[l, h]` is
+head h's mix of values before the output projection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Stream(StrEnum):
+    """The activation an edit writes to."""
+
+    RESID_POST = "resid_post"
+    ATTN_OUT = "attn_out"
+    MLP_OUT = "mlp_out"
+    Z = "z"
+
+
+class Action(StrEnum):
+    """What an edit writes there."""
+
+    SKIP = "skip"
+    """resid_post := resid_pre. The block contributes nothing; the stream passes unharmed."""
+    ZERO = "zero"
+    """value := 0. At resid_post this is an *erase*: the whole stream is lost, not the block's contribution."""
+    PATCH = "patch"
+    """value := the value of a named donor: another prompt's run, or a stored vector (a mean)."""
+
+
+class InvalidEdit(ValueError):
+    """An edit that means nothing, or that names a site the model does not have."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Site:
+    """One activation of one block; `head` belongs to `z` and to nothing else."""
+
+    layer: int
+    stream: Stream
+    head: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layer < 0:
+            raise InvalidEdit(f"layer {self.layer}: layers count from 0")
+        if (self.head is not None) != (self.stream is Stream.Z):
+            raise InvalidEdit(f"{self.stream} at L{self.layer}: a head is named for z and only for z")
+
+    def __str__(self) -> str:
+        if self.head is not None:
+            return f"L{self.layer}H{self.head}"
+        return f"{self.stream} L{self.layer}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One intervention: an action at one or more sites, at all positions or at named ones.
+
+    `positions` index into the prompt's tokens, negative from the end, None for all. Raises InvalidEdit where
+    the combination has no meaning.
+    """
+
+    sites: tuple[Site, ...]
+    action: Action
+    positions: tuple[int, ...] | None = None
+    donor: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sites or list(self.sites) != sorted(set(self.sites)):
+            raise InvalidEdit(f"{self.action}: sites must be sorted, distinct and at least one")
+        if self.action is Action.SKIP and any(s.stream is not Stream.RESID_POST for s in self.sites):
+            raise InvalidEdit("skip is defined at resid_post only: it routes around a block")
+        if (self.donor is not None) != (self.action is Action.PATCH):
+            raise InvalidEdit("a donor is named for a patch and only for a patch")
+        if self.positions is not None and not self.positions:
+            raise InvalidEdit("an edit at no position does nothing; leave positions out to mean all")
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The blocks touched, ascending."""
+        return tuple(sorted({site.layer for site in self.sites}))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks whose resid_post is edited."""
+        return tuple(site.layer for site in self.sites if site.stream is Stream.RESID_POST)
+
+    def __str__(self) -> str:
+        whole_blocks = len(self.blocks) == len(self.sites)
+        verb = "erase" if whole_blocks and self.action is Action.ZERO else str(self.action)
+        where = format_layers(self.blocks) if whole_blocks else ", ".join(map(str, self.sites))
+        source = f" from {self.donor}" if self.donor else ""
+        at = "" if self.positions is None else f" at {','.join(map(str, self.positions))}"
+        return f"{verb} {where}{source}{at}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """Read the model out after block `layer`, with or without the final norm. Nothing is edited."""
+
+    layer: int
+    normed: bool
+
+    def __str__(self) -> str:
+        return f"exit L{self.layer} {'normed' if self.normed else 'without norm'}"
+
+
+Probe = Edit | Exit
+
+
+def skip(*layers: int) -> Edit:
+    """Route around these blocks: resid_post := resid_pre in each."""
+    return Edit(sites=_blocks(layers), action=Action.SKIP)
+
+
+def erase(*layers: int) -> Edit:
+    """Zero the whole residual stream after each of these blocks (the atlas's "layer ablation")."""
+    return Edit(sites=_blocks(layers), action=Action.ZERO)
+
+
+def zero(stream: Stream, layer: int, head: int | None = None) -> Edit:
+    """Zero one sublayer's write, or one head's z."""
+    return Edit(sites=(Site(layer=layer, stream=stream, head=head),), action=Action.ZERO)
+
+
+def patch(
+    stream: Stream, layer: int, donor: str, head: int | None = None, positions: tuple[int, ...] | None = None
+) -> Edit:
+    """Replace one activation by the donor's."""
+    site = Site(layer=layer, stream=stream, head=head)
+    return Edit(sites=(site,), action=Action.PATCH, donor=donor, positions=positions)
+
+
+def format_layers(layers: tuple[int, ...]) -> str:
+    """(4, 5, 6, 8) -> 'L4-L6+L8'."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return "+".join(f"L{r[0]}" if len(r) == 1 else f"L{r[0]}-L{r[-1]}" for r in runs)
+
+
+def to_json(probe: Probe) -> dict[str, Any]:
+    """A probe as plain JSON values; `from_json` is its inverse."""
+    if isinstance(probe, Exit):
+        return {"exit": probe.layer, "normed": probe.normed}
+    value: dict[str, Any] = {"action": str(probe.action), "sites": [_site_json(s) for s in probe.sites]}
+    if probe.positions is not None:
+        value["positions"] = list(probe.positions)
+    if probe.donor is not None:
+        value["donor"] = probe.donor
+    return value
+
+
+def from_json(value: dict[str, Any]) -> Probe:
+    """The probe `to_json` wrote. Raises InvalidEdit, KeyError or ValueError on anything else."""
+    if "exit" in value:
+        return Exit(layer=value["exit"], normed=value["normed"])
+    sites = tuple(
+        Site(layer=s[0], stream=Stream(s[1]), head=s[2] if len(s) > 2 else None) for s in value["sites"]
+    )
+    positions = tuple(value["positions"]) if "positions" in value else None
+    return Edit(sites=sites, action=Action(value["action"]), positions=positions, donor=value.get("donor"))
+
+
+def _blocks(layers: tuple[int, ...]) -> tuple[Site, ...]:
+    return tuple(Site(layer=layer, stream=Stream.RESID_POST) for layer in sorted(set(layers)))
+
+
+def _site_json(site: Site) -> list[Any]:
+    return [site.layer, str(site.stream)] + ([] if site.head is None else [site.head])

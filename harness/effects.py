@@ -1,0 +1,117 @@
+"""Effects: the table probes x prompts of every metric that one sweep returns. numpy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from harness.edits import Probe
+
+METRICS = ("kl_nats", "top5_overlap", "argmax_match", "answer_logprob")
+"""Metrics every sweep returns, per probe and prompt, at the last position:
+
+kl_nats         KL(base || edited) of the next-token distribution, nats
+top5_overlap    share of the base's five likeliest tokens that are among the edited run's five likeliest; a token
+                that ties with the sixth does not count, so that a distribution without an order scores 0
+argmax_match    1 where the base's likeliest token is the edited run's sole likeliest token, else 0
+answer_logprob  log-probability of the answer token under the edited run, nats
+"""
+
+BASELINE = ("entropy_nats", "answer_logprob", "foil_logprob")
+"""What is kept of the unedited run, per prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRecord:
+    """A prompt as it was measured; `template` clusters, `seed` is the draw it came from."""
+
+    text: str
+    answer: str
+    foil: str
+    family: str
+    template: str
+    n_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """probes x prompts of each metric, and the unedited run per prompt.
+
+    Raises ValueError when a shape does not fit: a table with a missing cell is not a measurement.
+    """
+
+    probes: tuple[Probe, ...]
+    prompts: tuple[PromptRecord, ...]
+    metrics: Mapping[str, Float[np.ndarray, "probes prompts"]]
+    baseline: Mapping[str, Float[np.ndarray, "prompts"]]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.probes), len(self.prompts))
+        for name, values in self.metrics.items():
+            if values.shape != shape:
+                raise ValueError(f"metric {name} has shape {values.shape}, expected probes x prompts {shape}")
+        for name, values in self.baseline.items():
+            if values.shape != shape[1:]:
+                raise ValueError(f"baseline {name} has shape {values.shape}, expected prompts {shape[1:]}")
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Family names, alphabetical."""
+        return tuple(sorted({p.family for p in self.prompts}))
+
+    def select(self, keep: Callable[[Probe], bool]) -> Effects:
+        """The rows whose probe satisfies `keep`."""
+        rows = [i for i, probe in enumerate(self.probes) if keep(probe)]
+        return replace(
+            self,
+            probes=tuple(self.probes[i] for i in rows),
+            metrics={name: values[rows] for name, values in self.metrics.items()},
+        )
+
+    def row(self, probe: Probe) -> int:
+        """Index of a probe. Raises KeyError with the probe's name when it was not measured."""
+        try:
+            return self.probes.index(probe)
+        except ValueError:
+            raise KeyError(f"'{probe}' was not measured") from None
+
+    def finite(self) -> Bool[np.ndarray, ""]:
+        """True when every number in the table is finite."""
+        tables = [*self.metrics.values(), *self.baseline.values()]
+        return np.bool_(all(np.isfinite(values).all() for values in tables))
+
+
+def pool(tables: Sequence[Effects]) -> Effects:
+    """The same probes measured over several seeds as one table: prompts side by side, each keeping its seed.
+
+    Raises ValueError when the tables do not hold the same probes and metrics, or when two of them are equal to
+    the bit: a seed that changes nothing is not a replication.
+    """
+    first = tables[0]
+    for other in tables[1:]:
+        if other.probes != first.probes or other.metrics.keys() != first.metrics.keys():
+            raise ValueError("only tables of the same probes and metrics can be pooled")
+    for i, one in enumerate(tables):
+        for two in tables[i + 1 :]:
+            if bit_equal(one, two):
+                raise ValueError(
+                    f"seeds {one.prompts[0].seed} and {two.prompts[0].seed} gave bit-equal evidence: "
+                    "a seed that changes nothing is not a replication"
+                )
+    return replace(
+        first,
+        prompts=tuple(p for t in tables for p in t.prompts),
+        metrics={m: np.concatenate([t.metrics[m] for t in tables], axis=1) for m in first.metrics},
+        baseline={m: np.concatenate([t.baseline[m] for t in tables]) for m in first.baseline},
+    )
+
+
+def bit_equal(one: Effects, two: Effects) -> bool:
+    """True when two tables hold exactly the same numbers."""
+    return all(np.array_equal(one.metrics[m], two.metrics[m]) for m in one.metrics) and all(
+        np.array_equal(one.baseline[m], two.baseline[m]) for m in one.baseline
+    )

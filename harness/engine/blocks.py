@@ -1,0 +1,158 @@
+"""One block's forward pass with its named activations, calling the model's own modules.
+
+Masks, positions and rotary embeddings are not rebuilt: they are recorded, once per prompt length, from the
+arguments transformers itself hands to each block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from harness.engine.architectures import BlockModules, body, final_norm, resolve_blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRun:
+    """A block's activations, each [row, pos, d_model] (z: [row, pos, head, d_head], None where not asked).
+
+    `operator_raw` is the operator's output before any post-norm; `attn_out` is what is added to the stream.
+    """
+
+    resid_pre: Tensor
+    z: Tensor | None
+    operator_raw: Tensor
+    attn_out: Tensor
+    resid_mid: Tensor
+    mlp_out: Tensor
+    resid_post: Tensor
+
+
+class Stack:
+    """A model taken apart into blocks that can be run one at a time on any rows of equal length."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.blocks = resolve_blocks(model)
+        self._final_norm = final_norm(model)
+        self._arguments: dict[int, list[dict[str, Any]]] = {}
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast("torch.device", self.model.device)
+
+    def embed(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """resid_pre of block 0."""
+        return cast("Tensor", body(self.model).embed_tokens(ids))  # type: ignore[operator]
+
+    def unembed(
+        self, resid: Float[Tensor, "row d_model"], *, normed: bool = True
+    ) -> Float[Tensor, "row vocab"]:
+        """Logits of residuals at one position; with `normed` False the final norm is left out."""
+        hidden = self._final_norm(resid) if normed else resid
+        logits = cast("Tensor", self.model.lm_head(hidden))  # type: ignore[operator]
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def prepare(self, length: int) -> None:
+        """Record what transformers hands to each block for prompts of this many tokens."""
+        if length not in self._arguments:
+            self._arguments[length] = _record_arguments(self.model, self.blocks, length)
+
+    def operator(self, layer: int, resid_pre: Tensor) -> Tensor:
+        """The attention's or convolution's output, before any post-norm."""
+        parts = self.blocks[layer]
+        arguments = self._arguments[resid_pre.shape[1]][layer]
+        out = parts.operator(hidden_states=parts.pre_operator_norm(resid_pre), **arguments)
+        return cast("Tensor", out[0] if isinstance(out, tuple) else out)
+
+    def attn_out(self, layer: int, operator_raw: Tensor) -> Tensor:
+        """What the operator adds to the stream."""
+        norm = self.blocks[layer].post_operator_norm
+        return operator_raw if norm is None else cast("Tensor", norm(operator_raw))
+
+    def mlp_out(self, layer: int, resid_mid: Tensor) -> Tensor:
+        """What the MLP adds to the stream."""
+        parts = self.blocks[layer]
+        out = parts.mlp(parts.pre_mlp_norm(resid_mid))
+        return cast("Tensor", out if parts.post_mlp_norm is None else parts.post_mlp_norm(out))
+
+    def run(self, layer: int, resid_pre: Tensor, *, with_z: bool = False) -> BlockRun:
+        """The block on these rows, every activation kept."""
+        z = None
+        if with_z:
+            with _captured_input(self.blocks[layer].out_proj) as captured:
+                raw = self.operator(layer, resid_pre)
+            head_dim = self.blocks[layer].head_dim
+            assert head_dim is not None, "z was asked of an operator without heads"
+            z = captured[0].unflatten(-1, (-1, head_dim))
+        else:
+            raw = self.operator(layer, resid_pre)
+        attn_out = self.attn_out(layer, raw)
+        resid_mid = resid_pre + attn_out
+        mlp_out = self.mlp_out(layer, resid_mid)
+        return BlockRun(
+            resid_pre=resid_pre,
+            z=z,
+            operator_raw=raw,
+            attn_out=attn_out,
+            resid_mid=resid_mid,
+            mlp_out=mlp_out,
+            resid_post=resid_mid + mlp_out,
+        )
+
+    def head_write(self, layer: int, head: int, z_head: Tensor) -> Tensor:
+        """What one head's z adds to the operator's output (without bias), [row, pos, d_model]."""
+        parts = self.blocks[layer]
+        assert parts.head_dim is not None
+        columns = slice(head * parts.head_dim, (head + 1) * parts.head_dim)
+        return z_head @ parts.out_proj.weight[:, columns].T
+
+
+def _record_arguments(model: nn.Module, blocks: list[BlockModules], length: int) -> list[dict[str, Any]]:
+    """Run one prompt of the given length and keep the keyword arguments every operator receives."""
+    seen: dict[int, dict[str, Any]] = {}
+    handles = []
+    for layer, parts in enumerate(blocks):
+
+        def keep(_: nn.Module, args: Any, kwargs: dict[str, Any], layer: int = layer) -> None:
+            dropped = ("hidden_states", "past_key_values", "use_cache")
+            seen[layer] = {name: value for name, value in kwargs.items() if name not in dropped}
+
+        handles.append(parts.operator.register_forward_pre_hook(keep, with_kwargs=True))
+    try:
+        ids = torch.zeros((1, length), dtype=torch.long, device=model.device)  # type: ignore[arg-type]
+        with torch.no_grad():
+            body(model)(input_ids=ids, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(seen) != len(blocks):
+        raise RuntimeError(f"{len(blocks) - len(seen)} of {len(blocks)} blocks were not run by the model")
+    return [seen[layer] for layer in range(len(blocks))]
+
+
+@contextmanager
+def _captured_input(module: nn.Module) -> Iterator[list[Tensor]]:
+    captured: list[Tensor] = []
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        captured.append(args[0])
+
+    handle = module.register_forward_pre_hook(keep)
+    try:
+        yield captured
+    finally:
+        handle.remove()
