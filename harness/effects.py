@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from harness.edits import Probe
 
@@ -14,8 +14,8 @@ METRICS = ("kl_nats", "top5_overlap", "argmax_match", "answer_logprob")
 """Metrics every sweep returns, per probe and prompt, at the last position:
 
 kl_nats         KL(base || edited) of the next-token distribution, nats
-top5_overlap    share of the base's five likeliest tokens that are among the edited run's five likeliest; a token
-                that ties with the sixth does not count, so that a distribution without an order scores 0
+top5_overlap    share of the base's five likeliest tokens that are among the edited run's five likeliest; a
+                token that ties with the sixth does not count: a distribution without an order scores 0
 argmax_match    1 where the base's likeliest token is the edited run's sole likeliest token, else 0
 answer_logprob  log-probability of the answer token under the edited run, nats
 """
@@ -47,7 +47,7 @@ class Effects:
     probes: tuple[Probe, ...]
     prompts: tuple[PromptRecord, ...]
     metrics: Mapping[str, Float[np.ndarray, "probes prompts"]]
-    baseline: Mapping[str, Float[np.ndarray, "prompts"]]
+    baseline: Mapping[str, Float[np.ndarray, " prompts"]]
 
     def __post_init__(self) -> None:
         shape = (len(self.probes), len(self.prompts))
@@ -79,17 +79,17 @@ class Effects:
         except ValueError:
             raise KeyError(f"'{probe}' was not measured") from None
 
-    def finite(self) -> Bool[np.ndarray, ""]:
+    def finite(self) -> bool:
         """True when every number in the table is finite."""
         tables = [*self.metrics.values(), *self.baseline.values()]
-        return np.bool_(all(np.isfinite(values).all() for values in tables))
+        return all(bool(np.isfinite(values).all()) for values in tables)
 
 
 def pool(tables: Sequence[Effects]) -> Effects:
     """The same probes measured over several seeds as one table: prompts side by side, each keeping its seed.
 
-    Raises ValueError when the tables do not hold the same probes and metrics, or when two of them are equal to
-    the bit: a seed that changes nothing is not a replication.
+    Raises ValueError when the tables do not hold the same probes and metrics, or when two of them are equal
+    to the bit: a seed that changes nothing is not a replication.
     """
     first = tables[0]
     for other in tables[1:]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -94,13 +94,18 @@ def body(model: nn.Module) -> nn.Module:
     return cast("nn.Module", model.model)
 
 
+def config(model: nn.Module) -> Any:
+    """The transformers config of a model."""
+    return model.config
+
+
 def final_norm(model: nn.Module) -> nn.Module:
     """The norm between the last block and the unembedding."""
     return cast("nn.Module", getattr(body(model), _names(model).final_norm))
 
 
 def _names(model: nn.Module) -> BlockNames:
-    model_type = str(model.config.model_type)  # type: ignore[union-attr]
+    model_type = str(config(model).model_type)
     if model_type not in ARCHITECTURES:
         raise UnsupportedArchitecture(
             f"model_type '{model_type}' has no entry in harness/engine/architectures.py "
@@ -122,6 +127,6 @@ def _resolve(block: nn.Module, names: BlockNames, model: nn.Module) -> BlockModu
         post_operator_norm=getattr(block, names.post_operator_norm) if names.post_operator_norm else None,
         pre_mlp_norm=getattr(block, names.pre_mlp_norm),
         post_mlp_norm=getattr(block, names.post_mlp_norm) if names.post_mlp_norm else None,
-        n_heads=int(model.config.num_attention_heads) if has_heads else 0,  # type: ignore[union-attr]
+        n_heads=int(config(model).num_attention_heads) if has_heads else 0,
         head_dim=int(operator.head_dim) if has_heads else None,
     )

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from harness.engine.architectures import BlockModules, body, final_norm, resolve_blocks
+from harness.engine.architectures import BlockModules, body, config, final_norm, resolve_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Stack:
         """Logits of residuals at one position; with `normed` False the final norm is left out."""
         hidden = self._final_norm(resid) if normed else resid
         logits = cast("Tensor", self.model.lm_head(hidden))  # type: ignore[operator]
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        cap = getattr(config(self.model), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def prepare(self, length: int) -> None:
@@ -97,7 +97,7 @@ class Stack:
                 raw = self.operator(layer, resid_pre)
             head_dim = self.blocks[layer].head_dim
             assert head_dim is not None, "z was asked of an operator without heads"
-            z = captured[0].unflatten(-1, (-1, head_dim))
+            z = captured[0].view(*captured[0].shape[:-1], -1, head_dim)
         else:
             raw = self.operator(layer, resid_pre)
         attn_out = self.attn_out(layer, raw)
@@ -133,7 +133,7 @@ def _record_arguments(model: nn.Module, blocks: list[BlockModules], length: int)
 
         handles.append(parts.operator.register_forward_pre_hook(keep, with_kwargs=True))
     try:
-        ids = torch.zeros((1, length), dtype=torch.long, device=model.device)  # type: ignore[arg-type]
+        ids = torch.zeros((1, length), dtype=torch.long, device=cast("torch.device", model.device))
         with torch.no_grad():
             body(model)(input_ids=ids, use_cache=False)
     finally:

@@ -18,10 +18,10 @@ class Baseline:
 
     logprobs: Float[Tensor, "prompt vocab"]
     top5: Int[Tensor, "prompt 5"]
-    answer: Int[Tensor, "prompt"]
-    foil: Int[Tensor, "prompt"]
+    answer: Int[Tensor, " prompt"]
+    foil: Int[Tensor, " prompt"]
 
-    def summary(self) -> dict[str, Float[Tensor, "prompt"]]:
+    def summary(self) -> dict[str, Float[Tensor, " prompt"]]:
         """entropy_nats, answer_logprob and foil_logprob of the unedited run."""
         return {
             "entropy_nats": entropy_nats(self.logprobs),
@@ -31,7 +31,7 @@ class Baseline:
 
 
 def baseline(
-    logits: Float[Tensor, "prompt vocab"], answer: Int[Tensor, "prompt"], foil: Int[Tensor, "prompt"]
+    logits: Float[Tensor, "prompt vocab"], answer: Int[Tensor, " prompt"], foil: Int[Tensor, " prompt"]
 ) -> Baseline:
     """The baseline of these logits."""
     logprobs = torch.log_softmax(logits.float(), dim=-1)
@@ -39,8 +39,8 @@ def baseline(
 
 
 def compare(
-    base: Baseline, prompt: Int[Tensor, "row"], logprobs: Float[Tensor, "row vocab"]
-) -> dict[str, Float[Tensor, "row"]]:
+    base: Baseline, prompt: Int[Tensor, " row"], logprobs: Float[Tensor, "row vocab"]
+) -> dict[str, Float[Tensor, " row"]]:
     """kl_nats, top5_overlap, argmax_match and answer_logprob (see harness.effects.METRICS).
 
     `prompt[i]` is the baseline row that row i, a float32 log-softmax, is compared with.
@@ -67,5 +67,5 @@ def entropy_nats(p: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row"]:
     return -(p.exp() * p).sum(dim=-1)
 
 
-def _at(logprobs: Float[Tensor, "row vocab"], token: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
+def _at(logprobs: Float[Tensor, "row vocab"], token: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
     return logprobs.gather(1, token[:, None])[:, 0]

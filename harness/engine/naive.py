@@ -74,7 +74,8 @@ def activations(model: nn.Module, sites: Sequence[Site]) -> Iterator[dict[Site, 
 @contextmanager
 def hooked(model: nn.Module, edit: Edit | None, donor: Values | None) -> Iterator[None]:
     """Hooks that carry out one edit while the block is open. Raises if one of them never fired."""
-    blocks, handles, fired = resolve_blocks(model), [], set()
+    blocks, handles = resolve_blocks(model), []
+    fired: set[Site] = set()
     for site in edit.sites if edit is not None else ():
         assert edit is not None
         parts = blocks[site.layer]

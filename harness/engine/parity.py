@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.engine.architectures import config
 from harness.engine.blocks import Stack
 
 MAX_LOGIT_GAP = 2e-3
@@ -45,8 +46,9 @@ def check_parity(stack: Stack, prompts: Sequence[Sequence[int]]) -> Parity:
             spread = max(spread, float(theirs.max() - theirs.min()))
             if not worst <= MAX_LOGIT_GAP * max(spread, 1e-6):
                 raise ParityError(
-                    f"the engine's logits differ from the model's own by {worst:.3g} (logits span {spread:.3g}): "
-                    f"model_type '{stack.model.config.model_type}' does not fit its entry in "  # type: ignore[union-attr]
+                    f"the engine's logits differ from the model's own by {worst:.3g} "
+                    f"(logits span {spread:.3g}): "
+                    f"model_type '{config(stack.model).model_type}' does not fit its entry in "
                     "harness/engine/architectures.py"
                 )
     return Parity(max_logit_gap=worst, logit_range=spread)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from harness.edits import Edit, Exit, InvalidEdit, Probe, Site, Stream
 from harness.effects import BASELINE, METRICS
+from harness.engine.architectures import config
 from harness.engine.blocks import BlockRun, Stack
 from harness.engine.editing import Donors, edited_post, needs_run
 from harness.engine.metrics import Baseline, baseline, compare, entropy_nats, kl_nats
@@ -62,7 +63,7 @@ class GroupResult:
 
     indices: tuple[int, ...]
     metrics: Mapping[str, Float[np.ndarray, "probe prompt"]]
-    baseline: Mapping[str, Float[np.ndarray, "prompt"]]
+    baseline: Mapping[str, Float[np.ndarray, " prompt"]]
 
 
 @dataclass(kw_only=True)
@@ -217,7 +218,7 @@ class _Runner:
         with_norm = torch.tensor(normed, device=flat.device)[probe_of]
         out: dict[str, Tensor] = {}
         for flag in (True, False):
-            for chunk in (with_norm == flag).nonzero()[:, 0].split(max(1, LOGIT_BYTES // (4 * vocab))):
+            for chunk in torch.split((with_norm == flag).nonzero()[:, 0], max(1, LOGIT_BYTES // (4 * vocab))):
                 if not len(chunk):
                     continue
                 logits = self.stack.unembed(flat[chunk], normed=flag)
@@ -231,7 +232,7 @@ class _Runner:
 
     def _constancy(
         self, logprobs: Tensor, probe: Tensor, prompt: Tensor, first: bool
-    ) -> dict[str, Float[Tensor, "row"]]:
+    ) -> dict[str, Float[Tensor, " row"]]:
         """CONSTANCY of these rows; rows are in order, so prompt 0 of a probe comes before the others."""
         assert self.reference is not None
         if first:
@@ -337,7 +338,7 @@ def _groups(
     by_length: dict[int, list[int]] = {}
     for i in wanted:
         by_length.setdefault(len(items[i].ids), []).append(i)
-    d_model = int(stack.model.config.hidden_size)  # type: ignore[union-attr]
+    d_model = int(config(stack.model).hidden_size)
     groups: list[tuple[int, ...]] = []
     for length, indices in sorted(by_length.items(), reverse=True):
         per_prompt = (n_probes + 24) * length * d_model * 4

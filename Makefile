@@ -1,0 +1,38 @@
+# `make claims` and `make test` do everything on a fresh machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MODEL ?= smollm2_135m
+STAMP := $(VENV)/.installed
+
+.PHONY: claims test lint report rebaseline clean help
+
+help:            ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make claims PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[test,lint]'
+	touch $(STAMP)
+
+claims: $(STAMP) ## measure the embedded model, judge its claims, write CLAIMS.md and the figures
+	$(BIN)/pytest claims --model $(MODEL) --record --report CLAIMS.md
+
+test: $(STAMP)   ## the instrument's own tests
+	$(BIN)/pytest
+
+lint: $(STAMP)   ## style, types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+report: $(STAMP) ## judge the recorded evidence of every model and write CLAIMS.md; loads no model
+	$(BIN)/pytest claims --recorded --report CLAIMS.md -q
+
+rebaseline: $(STAMP) ## accept this machine's measurements: evidence, snapshots, CLAIMS.md
+	$(BIN)/pytest claims --model $(MODEL) --rebaseline --snapshot-update --report CLAIMS.md
+
+clean:           ## drop the venv and what was measured here (recorded evidence and downloaded weights stay)
+	rm -rf $(VENV) .evidence

@@ -1,0 +1,3 @@
+"""Registers the fixtures package, and nothing else."""
+
+pytest_plugins = ("fixtures.plugin",)

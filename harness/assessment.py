@@ -1,0 +1,82 @@
+"""From evidence to verdicts: the claims of one chapter on one model, judged together. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from harness.claim import Claim
+from harness.effects import Effects, pool
+from harness.evidence import Evidence
+from harness.protocols import Protocol
+from harness.verdicts.judging import judge_chapter, judge_joint
+from harness.verdicts.verdict import Finding, Judgement, Verdict
+
+GetEvidence = Callable[[str, str, Protocol, int], Evidence]
+"""(model, experiment, protocol, seed) -> evidence; raises when there is none."""
+
+
+def assess(
+    claims: Iterable[Claim], model: str, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence
+) -> dict[str, Judgement]:
+    """Judge a chapter's claims about one model, the seeds pooled, with false discoveries controlled over them.
+
+    Joint and untestable claims, and claims that do not speak of this model or protocol, are left out. Raises
+    what `evidence` raises.
+    """
+    asked = [
+        c for c in claims if not c.joint and c.applies_to(model) and protocol in c.criteria
+    ]
+    names = dict.fromkeys(name for claim in asked for name in claim.experiments(protocol))
+    invalid: dict[str, str] = {}
+    tables: dict[str, Effects] = {}
+    for name in names:
+        records = [evidence(model, name, protocol, seed) for seed in seeds]
+        problem = _instrument_problem(records)
+        if problem:
+            invalid[name] = problem
+        else:
+            tables[name] = pool([record.effects for record in records])
+    broken = {c.id: [invalid[n] for n in c.experiments(protocol) if n in invalid] for c in asked}
+    sound = [c for c in asked if not broken[c.id]]
+    verdicts = judge_chapter(sound, protocol, tables) if sound else {}
+    return {c.id: _invalid(broken[c.id]) if broken[c.id] else verdicts[c.id] for c in asked}
+
+
+def assess_joint(
+    claim: Claim, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence
+) -> Judgement:
+    """Judge a claim that compares models, the seeds pooled. Raises what `evidence` raises."""
+    assert isinstance(claim.models, tuple), "a joint claim names its models"
+    tables: dict[str, Mapping[str, Effects]] = {}
+    problems = []
+    for model in claim.models:
+        tables[model] = {}
+        found = {}
+        for name in claim.experiments(protocol):
+            records = [evidence(model, name, protocol, seed) for seed in seeds]
+            problem = _instrument_problem(records)
+            if problem:
+                problems.append(f"{model}: {problem}")
+            else:
+                found[name] = pool([record.effects for record in records])
+        tables[model] = found
+    return _invalid(problems) if problems else judge_joint(claim, protocol, tables)
+
+
+def _instrument_problem(records: Sequence[Evidence]) -> str:
+    """The first gate that failed, or why these seeds cannot be pooled; '' when all is well."""
+    for record in records:
+        for check in record.failed:
+            return (
+                f"{record.question.cell}: the check '{check.name}' failed at {check.value:.3g} ({check.sentence})"
+            )
+    try:
+        pool([record.effects for record in records])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _invalid(problems: Sequence[str]) -> Judgement:
+    finding = Finding(verdict=Verdict.INVALID, sentence="; ".join(problems))
+    return Judgement(verdict=Verdict.INVALID, findings=(finding,))

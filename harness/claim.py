@@ -1,0 +1,143 @@
+"""The claim card: what is claimed, what would falsify it, how it is judged, what we expect.
+
+No torch or numpy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from harness.protocols import Protocol
+from harness.verdicts.criteria import AnyCriterion, JointCriterion, StableOverSeeds, models_of
+from harness.verdicts.verdict import Verdict
+
+_ID = re.compile(r"[a-z0-9_.-]+")
+
+
+__all__ = ["EVERY_MODEL", "Claim", "EveryModel", "Expected", "InvalidClaim", "Protocol", "Published"]
+
+
+@dataclass(frozen=True)
+class EveryModel:
+    """The models of a universal claim: all that are registered, and any given by path."""
+
+    def __str__(self) -> str:
+        return "every model"
+
+
+EVERY_MODEL: Final = EveryModel()
+
+Expected = Verdict | Mapping[str, Verdict]
+"""One verdict for all models, or one per model id with '*' for the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One figure as it was published: `what` says what it measures, `source` where it stands."""
+
+    value: float | int | str
+    unit: str
+    what: str
+    source: str
+
+
+class InvalidClaim(ValueError):
+    """A card that contradicts itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A published sentence with the criteria it is judged by, per protocol. Raises InvalidClaim.
+
+    A protocol that is not in `criteria` is not judged. `joint` claims compare models and have one verdict,
+    not one per model. `over_seeds` claims need all seeds pooled. An `untestable` claim says why and has no
+    criteria.
+    """
+
+    id: str
+    sentence: str
+    source: str
+    falsified_by: str
+    models: tuple[str, ...] | EveryModel
+    criteria: Mapping[Protocol, tuple[AnyCriterion, ...]] = field(default_factory=dict)
+    expected: Mapping[Protocol, Expected] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
+    joint: bool = False
+    over_seeds: bool = False
+    supersedes: tuple[str, ...] = ()
+    superseded_by: tuple[str, ...] = ()
+    untestable: str | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for problem in _problems(self):
+            raise InvalidClaim(f"claim {self.id!r}: {problem}")
+
+    def experiments(self, protocol: Protocol) -> tuple[str, ...]:
+        """Names of the tables the criteria read under this protocol, each once, in their order."""
+        return tuple(dict.fromkeys(name for c in self.criteria.get(protocol, ()) for name in c.experiments))
+
+    def applies_to(self, model_id: str) -> bool:
+        """True when the claim speaks of this model."""
+        return isinstance(self.models, EveryModel) or model_id in self.models
+
+    def expected_verdict(self, model_id: str, protocol: Protocol) -> Verdict | None:
+        """The verdict written down for a model, None where none was. For a joint claim, any of its models."""
+        expected = self.expected.get(protocol)
+        if expected is None or isinstance(expected, Verdict):
+            return expected
+        return expected.get(model_id, expected.get("*"))
+
+
+def _problems(claim: Claim) -> list[str]:
+    """What is wrong with a card, first things first."""
+    problems = []
+    if not _ID.fullmatch(claim.id):
+        problems.append("an id holds only lower-case letters, digits and _ . -")
+    for name in ("sentence", "source", "falsified_by"):
+        if not getattr(claim, name).strip():
+            problems.append(f"{name} is empty")
+    if not isinstance(claim.models, EveryModel) and not claim.models:
+        problems.append("names no model; write EVERY_MODEL for a universal claim")
+    if claim.untestable is None:
+        if not claim.criteria or not all(claim.criteria.values()):
+            problems.append("has no criteria for a protocol it lists, and does not say why it is untestable")
+    elif claim.criteria or not claim.untestable.strip():
+        problems.append("an untestable claim gives the reason and has no criteria")
+    if unknown := [str(p) for p in claim.expected if p not in claim.criteria]:
+        problems.append(f"expects a verdict under {', '.join(unknown)}, for which it has no criteria")
+    if claim.id in (*claim.supersedes, *claim.superseded_by):
+        problems.append("supersedes itself")
+    return problems + _criteria_problems(claim) + _expected_problems(claim)
+
+
+def _criteria_problems(claim: Claim) -> list[str]:
+    problems = []
+    for criterion in (c for criteria in claim.criteria.values() for c in criteria):
+        name = type(criterion).__name__
+        if isinstance(criterion, JointCriterion):
+            if not claim.joint:
+                problems.append(f"{name} compares models, so joint must be True")
+            elif strangers := [m for m in models_of(criterion) if not claim.applies_to(m)]:
+                problems.append(f"{name} compares {', '.join(strangers)}, which models leaves out")
+        elif claim.joint:
+            problems.append(f"{name} is judged on one model, so joint must be False")
+        if isinstance(criterion, StableOverSeeds) and not claim.over_seeds:
+            problems.append("StableOverSeeds compares seeds, so over_seeds must be True")
+    return problems
+
+
+def _expected_problems(claim: Claim) -> list[str]:
+    problems = []
+    for protocol, expected in claim.expected.items():
+        verdicts = [expected] if isinstance(expected, Verdict) else list(expected.values())
+        if Verdict.NOT_RUN in verdicts:
+            problems.append(f"expects 'not run' under {protocol}: leave the expectation out instead")
+        if not isinstance(expected, Verdict):
+            strangers = [m for m in expected if m != "*" and not claim.applies_to(m)]
+            if strangers:
+                problems.append(f"expects a verdict for {', '.join(strangers)}, which models leaves out")
+    return problems

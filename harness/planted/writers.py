@@ -1,0 +1,226 @@
+"""Commuting writers: the algebra shared by the planted models whose blocks do not read each other.
+
+The residual stream of 64 dimensions is cut into subspaces that no two parts of the model share by accident:
+
+    READ   24   written by the token embedding; the only thing blocks read
+    WRITE  32   written by the token embedding and by blocks; the only thing the unembedding reads
+    spare   6   always zero
+    SINK    1   takes the value biases of attention; nobody reads it
+    CONST   1   2**15 at every token, written by the token embedding; nobody reads it
+
+**The norm is the identity.** With S the sum of squares of all dimensions but CONST, RMSNorm divides by
+sqrt((2**30 + S) / 64). While S < 64 the sum 2**30 + S rounds to 2**30 in float32, so the divisor is 2**12
+whatever the blocks have written, and each norm's weight is 2**12: norm(x) = x to the last bit in every
+dimension. In exact arithmetic norm(x) = x (1 + S / 2**30)**-0.5, a coupling below 3e-8. This is why blocks
+commute: READ never changes, so what a block writes does not depend on which other blocks ran.
+
+**What block l writes**, at position t, into WRITE, with e[s] the READ embedding of the token at position s:
+
+    attn_l(t) = sum_h O_lh V_lg sum_{s<=t} a_lh(t, s) e[s]
+                a_lh(t, .) = softmax over s of q_lh . R(s - t) k_lg / 4
+    mlp_l(t)  = D_l (silu(G_l e[t]) * U_l e[t])
+
+Head h shares key and value of group g = h // 2. The q and k *weights* are zero: their biases q_lh, k_lg,
+turned by the rotary matrix R, give an attention pattern that depends on positions only, which keeps the
+closed form short. The v bias lies in one dimension of each group that `o_proj` sends to SINK. So
+
+    logits(t) = U (w[t] + sum_l (attn_l(t) + mlp_l(t)))
+
+with w the WRITE part of the embedding and U the unembedding; and **skipping block l removes its term and
+changes nothing else**. `Plan.logits` is this line, in float64, without torch and without reading the
+checkpoint.
+
+`erase` (resid_post := 0) leaves no READ for later blocks to read and nothing but SINK in the stream: the
+logits are all zero whichever block is erased. The profile of the erase sweep is flat, as the atlas's own
+was; it must come out `invalid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy.random import Generator
+
+D_READ = 24
+D_WRITE = 32
+D_MODEL = 64
+D_MLP = 64
+N_HEADS = 4
+N_KV_HEADS = 2
+D_HEAD = 16
+D_VALUE = D_HEAD - 1
+"""Dimensions of a head's value that carry READ; the last one carries the value bias."""
+
+READ = slice(0, D_READ)
+WRITE = slice(D_READ, D_READ + D_WRITE)
+SINK = D_MODEL - 2
+CONST = D_MODEL - 1
+CONSTANT = 2.0**15
+NORM_WEIGHT = 2.0**12
+"""CONSTANT / sqrt(D_MODEL): what undoes the division by the root mean square."""
+
+SQUARES_LIMIT = 64.0
+"""Below this sum of squares outside CONST the norm is the identity to the last bit of float32."""
+
+ROPE_THETA = 10_000.0
+LOGIT_SCALE = 2.5
+"""Standard deviation over the vocabulary of the logits that a write of norm 1 causes."""
+
+BIGRAM_NORM = 0.5
+"""Root mean square norm of the embedding's own WRITE part: without any block the model is not uniform."""
+
+_POSITION_SPREAD = 1.2
+_VALUE_BIAS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """The weights of one block, in the subspaces above; all values are exact in float32."""
+
+    query_bias: Float[np.ndarray, "heads head"]
+    key_bias: Float[np.ndarray, "groups head"]
+    value_bias: Float[np.ndarray, " groups"]
+    value: Float[np.ndarray, "groups value read"]
+    output: Float[np.ndarray, "heads write value"]
+    gate: Float[np.ndarray, "mlp read"]
+    up: Float[np.ndarray, "mlp read"]
+    down: Float[np.ndarray, "write mlp"]
+
+    def write(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, " write"]:
+        """What the block adds to WRITE at the last position (attn_l + mlp_l of the module docstring)."""
+        attn = np.zeros(D_WRITE)
+        for head in range(N_HEADS):
+            group = head * N_KV_HEADS // N_HEADS
+            pattern = position_pattern(self.query_bias[head], self.key_bias[group], n_pos=len(read))
+            attn += self.output[head] @ (self.value[group] @ (pattern @ read))
+        total: np.ndarray = attn + self.mlp(read[-1:])[0]
+        return total
+
+    def mlp(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, "pos write"]:
+        """What the MLP alone adds to WRITE, position by position."""
+        written: np.ndarray = (_silu(read @ self.gate.T) * (read @ self.up.T)) @ self.down.T
+        return written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole model of commuting writers, before it is laid out as a checkpoint."""
+
+    embed_read: Float[np.ndarray, "vocab read"]
+    embed_write: Float[np.ndarray, "vocab write"]
+    unembed: Float[np.ndarray, "vocab write"]
+    writers: tuple[Writer, ...]
+
+    def logits(self, token_ids: Sequence[int], *, skip: Collection[int] = ()) -> Float[np.ndarray, " vocab"]:
+        """Closed form of the logits at the last position of `token_ids` with the blocks in `skip` skipped.
+
+        Raises:
+            ValueError: `token_ids` is empty, or `skip` names a block that does not exist.
+        """
+        if not len(token_ids):
+            raise ValueError("closed form of no tokens: expected at least one")
+        unknown = sorted(set(skip) - set(range(len(self.writers))))
+        if unknown:
+            raise ValueError(
+                f"no blocks {unknown} to skip: the model has blocks 0 to {len(self.writers) - 1}"
+            )
+        read = self.embed_read[list(token_ids)]
+        stream = self.embed_write[token_ids[-1]].copy()
+        for layer, writer in enumerate(self.writers):
+            if layer not in skip:
+                stream += writer.write(read)
+        logits: np.ndarray = self.unembed @ stream
+        return logits
+
+    def kl_nats(self, token_ids: Sequence[int], *, skip: Collection[int]) -> float:
+        """Closed form of KL(base || skipped) of the next-token distribution, in nats."""
+        base = _log_softmax(self.logits(token_ids))
+        skipped = _log_softmax(self.logits(token_ids, skip=skip))
+        return float(np.sum(np.exp(base) * (base - skipped)))
+
+
+def position_pattern(
+    query: Float[np.ndarray, " head"], key: Float[np.ndarray, " head"], *, n_pos: int
+) -> Float[np.ndarray, " pos"]:
+    """Attention of the last of `n_pos` positions, for a query and a key that are the same at every position.
+
+    Rotary embedding turns the pair of dimensions (i, i + 8) by position x theta**(-i / 8); as complex
+    numbers the score at distance n is Re(sum_i q_i conj(k_i) exp(1j n theta**(-i / 8))) / sqrt(16).
+    """
+    half = D_HEAD // 2
+    frequency = ROPE_THETA ** (-np.arange(half) / half)
+    distance = np.arange(n_pos - 1, -1, -1)
+    product = (query[:half] + 1j * query[half:]) * np.conj(key[:half] + 1j * key[half:])
+    score = (product * np.exp(1j * distance[:, None] * frequency)).sum(-1).real / np.sqrt(D_HEAD)
+    pattern: np.ndarray = np.exp(_log_softmax(score))
+    return pattern
+
+
+def random_embeddings(vocab_size: int, rng: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """READ and WRITE embeddings and the unembedding, each vocab x d.
+
+    READ norms are log-normal around 1, so some tokens drive every writer harder than others; they are cut
+    at 1.5, WRITE norms at 1, which keeps every stream below SQUARES_LIMIT.
+    """
+    read = _unit_rows(rng.standard_normal((vocab_size, D_READ)))
+    read *= np.minimum(np.exp(0.3 * rng.standard_normal((vocab_size, 1))), 1.5)
+    write = rng.standard_normal((vocab_size, D_WRITE)) * (BIGRAM_NORM / np.sqrt(D_WRITE))
+    write /= np.maximum(np.linalg.norm(write, axis=1, keepdims=True), 1.0)
+    unembed = LOGIT_SCALE * rng.standard_normal((vocab_size, D_WRITE))
+    return _float32(read), _float32(write), _float32(unembed)
+
+
+def random_writer(strength: float, *, embed_read: Float[np.ndarray, "vocab read"], rng: Generator) -> Writer:
+    """A writer with random functions, scaled so that `strength` is its root mean square norm.
+
+    Over the vocabulary, the MLP's write and the write of attention to that one token each have a root mean
+    square norm of strength / sqrt(2). Averaging over positions makes attention's actual write smaller and
+    the effect different from prompt to prompt.
+    """
+    value = rng.standard_normal((N_KV_HEADS, D_VALUE, D_READ))
+    output = rng.standard_normal((N_HEADS, D_WRITE, D_VALUE))
+    one_token = sum(output[h] @ value[h * N_KV_HEADS // N_HEADS] for h in range(N_HEADS))
+    gate, up = 2.0 * rng.standard_normal((2, D_MLP, D_READ))
+    down = rng.standard_normal((D_WRITE, D_MLP))
+    part = strength / np.sqrt(2.0)
+    writer = Writer(
+        query_bias=_float32(_POSITION_SPREAD * rng.standard_normal((N_HEADS, D_HEAD))),
+        key_bias=_float32(_POSITION_SPREAD * rng.standard_normal((N_KV_HEADS, D_HEAD))),
+        value_bias=_float32(_VALUE_BIAS * rng.standard_normal(N_KV_HEADS)),
+        value=_float32(value / np.sqrt(D_READ)),
+        output=_float32(output * (part * np.sqrt(D_READ) / _rms_norm(embed_read @ one_token.T))),
+        gate=_float32(gate),
+        up=_float32(up),
+        down=_float32(down),
+    )
+    scale = part / _rms_norm(writer.mlp(embed_read))
+    return replace(writer, down=_float32(down * scale))
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    """Round to float32 and back: the closed form then uses the very numbers the checkpoint stores."""
+    return array.astype(np.float32).astype(np.float64)
+
+
+def _unit_rows(array: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = array / np.linalg.norm(array, axis=-1, keepdims=True)
+    return unit
+
+
+def _rms_norm(rows: np.ndarray) -> float:
+    """Root mean square of the rows' norms."""
+    return float(np.sqrt(np.mean(np.sum(rows**2, axis=-1))))
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    silu: np.ndarray = x / (1.0 + np.exp(-x))
+    return silu
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max()
+    result: np.ndarray = shifted - np.log(np.exp(shifted).sum())
+    return result

@@ -1,0 +1,89 @@
+"""Recording: which measured evidence goes into the repository, and when recorded evidence is stale. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.effects import Effects
+from harness.evidence import Evidence, EvidenceCorrupt
+from harness.experiments import EXPERIMENTS, SUITE
+from harness.store import Recorded
+from tasks.suites import suite_digest
+
+TOLERANCE: Mapping[str, tuple[float, float]] = {
+    "kl_nats": (1e-3, 1e-3),
+    "answer_logprob": (1e-3, 1e-3),
+    "top5_overlap": (0.01, 0.0),
+    "argmax_match": (0.02, 0.0),
+    "kl_to_first_nats": (1e-3, 1e-3),
+    "kl_to_uniform_nats": (1e-3, 1e-3),
+    "speedup": (float("inf"), 0.0),
+}
+"""Absolute and relative tolerance of a mean over prompts, per metric: ten times what float32 forward passes
+differ by between machines (measured: 4e-4 nats at 10 nats), and one or two flipped tokens among 100 prompts.
+Wall times are not compared between machines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingOutcome:
+    """What became of one measured cell: recorded, reproduced (left as it was) or different (left, and said)."""
+
+    cell: str
+    state: Literal["recorded", "reproduced", "different"]
+    detail: str = ""
+
+
+def record(evidence: Evidence, recorded: Recorded, *, rebaseline: bool = False) -> RecordingOutcome:
+    """Record a cell that is missing or stale. A current record stays, whether it is reproduced or contradicted.
+
+    With `rebaseline` the new evidence replaces the old in any case.
+    """
+    q = evidence.question
+    try:
+        old = recorded.get(q.model, q.experiment, q.protocol, q.seed)
+    except EvidenceCorrupt:
+        old = None
+    if old is not None and not rebaseline and not staleness(old, evidence):
+        gap = largest_gap(old.effects, evidence.effects)
+        if gap is None:
+            return RecordingOutcome(cell=q.cell, state="reproduced")
+        return RecordingOutcome(cell=q.cell, state="different", detail=gap)
+    recorded.put(evidence)
+    return RecordingOutcome(cell=q.cell, state="recorded")
+
+
+def staleness(old: Evidence, new: Evidence | None = None) -> str:
+    """Why recorded evidence no longer answers today's question, or '' when it does.
+
+    Compared with the suite and the experiments as they are now, and with newer evidence's weights and tokenizer.
+    """
+    q = old.question
+    experiment = EXPERIMENTS.get(q.experiment)
+    if experiment is None:
+        return f"the experiment {q.experiment} no longer exists"
+    if q.definition != experiment.definition(q.protocol, q.n_layers):
+        return "the experiment has changed"
+    if q.suite_digest != suite_digest(SUITE):
+        return "the prompts have changed"
+    if new is not None:
+        for name in ("weights_digest", "tokenizer_digest"):
+            if getattr(q, name) != getattr(new.question, name):
+                return f"the {name.removesuffix('_digest')} differ"
+    return ""
+
+
+def largest_gap(old: Effects, new: Effects) -> str | None:
+    """The mean that moved furthest beyond its tolerance, as 'kl_nats of skip L3: 0.18 -> 0.42', or None."""
+    worst: tuple[float, str] | None = None
+    for name, before in old.metrics.items():
+        absolute, relative = TOLERANCE[name]
+        a, b = before.mean(axis=1), new.metrics[name].mean(axis=1)
+        excess = np.abs(a - b) - (absolute + relative * np.abs(a))
+        i = int(np.argmax(excess))
+        if not excess[i] <= 0 and (worst is None or excess[i] > worst[0]):
+            worst = (float(excess[i]), f"{name} of {old.probes[i]}: {a[i]:.4g} -> {b[i]:.4g}")
+    return worst[1] if worst else None

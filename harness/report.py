@@ -1,0 +1,249 @@
+"""CLAIMS.md: what holds, what does not, what was never run. Generated from recorded evidence alone. No torch.
+
+The same evidence and cards give the same bytes. Judging is done again here; nothing is copied from a test run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.assessment import assess, assess_joint
+from harness.claim import Claim
+from harness.evidence import Evidence, EvidenceCorrupt
+from harness.experiments import SEEDS
+from harness.models.spec import HubRepo, LocalDir, ModelSpec
+from harness.protocols import Protocol
+from harness.recording import staleness
+from harness.store import Recorded, write_atomic
+from harness.verdicts.verdict import Judgement, Verdict, not_run
+
+DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
+
+
+class NoEvidence(LookupError):
+    """A cell that has no usable record; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One claim on one model (or on several, for a joint claim): a judgement per protocol."""
+
+    claim: Claim
+    models: tuple[str, ...]
+    judgements: Mapping[Protocol, Judgement]
+    seeds: tuple[int, ...] = ()
+    agreement: Mapping[Protocol, str] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+
+    def verdict(self, protocol: Protocol) -> str:
+        """The verdict under a protocol, '-' where the claim is not judged under it."""
+        judgement = self.judgements.get(protocol)
+        return str(judgement.verdict) if judgement else "-"
+
+    @property
+    def ran(self) -> bool:
+        """True when at least one protocol was judged."""
+        return any(j.verdict is not Verdict.NOT_RUN for j in self.judgements.values())
+
+    @property
+    def reading(self) -> str:
+        """The two verdicts in one word."""
+        published, sound = (self.judgements.get(p) for p in (Protocol.PUBLISHED, Protocol.SOUND))
+        if not self.ran:
+            return "not run"
+        pair = (published.verdict if published else None, sound.verdict if sound else None)
+        match pair:
+            case (Verdict.SUPPORTED, Verdict.REFUTED):
+                return "**artifact**"
+            case (_, Verdict.SUPPORTED) | (Verdict.SUPPORTED, None):
+                return "holds"
+            case (_, Verdict.REFUTED) | (Verdict.REFUTED, None):
+                return "falls"
+            case _:
+                return "open"
+
+
+class Judge:
+    """Judges every cell of the report from recorded evidence."""
+
+    def __init__(self, recorded: Recorded, seeds: Sequence[int] = SEEDS) -> None:
+        self.recorded, self.seeds = recorded, tuple(seeds)
+        self._read: dict[tuple[str, str, Protocol, int], Evidence | str] = {}
+        self._assessed_before: dict[tuple[object, ...], dict[str, Judgement]] = {}
+
+    def evidence(self, model: str, experiment: str, protocol: Protocol, seed: int) -> Evidence:
+        """Current recorded evidence. Raises NoEvidence, saying why there is none."""
+        key = (model, experiment, protocol, seed)
+        if key not in self._read:
+            self._read[key] = self._find(*key)
+        found = self._read[key]
+        if isinstance(found, str):
+            raise NoEvidence(found)
+        return found
+
+    def _find(self, model: str, experiment: str, protocol: Protocol, seed: int) -> Evidence | str:
+        try:
+            evidence = self.recorded.get(model, experiment, protocol, seed)
+        except EvidenceCorrupt as error:
+            return f"the recorded evidence is damaged: {error}"
+        if evidence is None:
+            return "not measured"
+        stale = staleness(evidence)
+        return f"stale: {stale} since it was measured" if stale else evidence
+
+    def chapter(self, claims: Sequence[Claim], specs: Sequence[ModelSpec]) -> list[Row]:
+        """A row for every claim of a chapter on every model it speaks of."""
+        rows = []
+        for claim in claims:
+            if claim.joint:
+                rows.append(self._joint(claim))
+                continue
+            for spec in specs:
+                if claim.applies_to(spec.id):
+                    rows.append(self._single(claim, claims, spec))
+        return rows
+
+    def _single(self, claim: Claim, chapter: Sequence[Claim], spec: ModelSpec) -> Row:
+        if claim.untestable is not None:
+            reason = not_run(f"not testable: {claim.untestable}")
+            return Row(claim=claim, models=(spec.id,), judgements={Protocol.SOUND: reason})
+        judgements, agreement, used = {}, {}, []
+        for protocol in claim.criteria:
+            try:
+                judgements[protocol], agreement[protocol] = self._pooled(claim, chapter, spec.id, protocol)
+                for name in claim.experiments(protocol):
+                    used += [self.evidence(spec.id, name, protocol, seed) for seed in self.seeds]
+            except NoEvidence as reason:
+                judgements[protocol] = not_run(f"{reason}; {how_to_run(spec)}")
+        return Row(
+            claim=claim,
+            models=(spec.id,),
+            judgements=judgements,
+            seeds=self.seeds,
+            agreement=agreement,
+            evidence=tuple(used),
+        )
+
+    def _pooled(
+        self, claim: Claim, chapter: Sequence[Claim], model: str, protocol: Protocol
+    ) -> tuple[Judgement, str]:
+        """The verdict over all seeds, and how many seeds alone give the same."""
+        pooled = self._assessed(chapter, model, protocol, self.seeds)[claim.id]
+        if claim.over_seeds:
+            return pooled, "all seeds"
+        alone = [self._assessed(chapter, model, protocol, (seed,))[claim.id] for seed in self.seeds]
+        same = sum(j.verdict is pooled.verdict for j in alone)
+        opposite = {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}
+        if any(j.verdict is opposite.get(pooled.verdict) for j in alone):
+            pooled = Judgement(
+                verdict=Verdict.INCONCLUSIVE,
+                findings=pooled.findings,
+                p_value=pooled.p_value,
+                note="One seed alone gives the opposite verdict.",
+            )
+        return pooled, f"{same} of {len(alone)}"
+
+    def _assessed(
+        self, chapter: Sequence[Claim], model: str, protocol: Protocol, seeds: tuple[int, ...]
+    ) -> dict[str, Judgement]:
+        key = (tuple(c.id for c in chapter), model, protocol, seeds)
+        if key not in self._assessed_before:
+            peers = [c for c in chapter if not (c.over_seeds and len(seeds) < 2)]
+            self._assessed_before[key] = assess(peers, model, protocol, seeds, self.evidence)
+        return self._assessed_before[key]
+
+    def _joint(self, claim: Claim) -> Row:
+        assert isinstance(claim.models, tuple)
+        judgements: dict[Protocol, Judgement] = {}
+        for protocol in claim.criteria:
+            missing = [m for m in claim.models if not self._has(m, claim, protocol)]
+            if missing:
+                judgements[protocol] = not_run(f"needs evidence of {', '.join(missing)}")
+            else:
+                judgements[protocol] = assess_joint(claim, protocol, self.seeds, self.evidence)
+        return Row(claim=claim, models=claim.models, judgements=judgements, seeds=self.seeds)
+
+    def _has(self, model: str, claim: Claim, protocol: Protocol) -> bool:
+        try:
+            for name in claim.experiments(protocol):
+                for seed in self.seeds:
+                    self.evidence(model, name, protocol, seed)
+        except NoEvidence:
+            return False
+        return True
+
+
+def how_to_run(spec: ModelSpec) -> str:
+    """The command that would run a model's cells."""
+    match spec.source:
+        case HubRepo():
+            return (
+                f"weights: {spec.source.repo}; run `pytest claims --model {spec.id} --download --device cuda --record`"
+            )
+        case LocalDir():
+            return f"run `pytest claims --model-path {spec.id}=DIR --record`"
+        case _:
+            return f"run `pytest claims --model {spec.id} --download --record`"
+
+
+def write_report(
+    chapters: Mapping[str, Sequence[Claim]], specs: Sequence[ModelSpec], *, evidence_dir: Path, path: Path
+) -> Path:
+    """Judge the recorded evidence, write the report and a figure a model beside the evidence; the report's path."""
+    from harness.figures import draw_model
+
+    recorded = Recorded(root=evidence_dir)
+    judge = Judge(recorded)
+    rows = {name: judge.chapter(claims, specs) for name, claims in chapters.items()}
+    figures = {}
+    for spec in specs:
+        if spec.id in recorded.models():
+            target = evidence_dir / spec.id / "profile.svg"
+            if draw_model(spec, judge, target):
+                figures[spec.id] = target
+    write_atomic(path, render(rows, specs, figures, evidence_dir=evidence_dir, path=path).encode())
+    return path
+
+
+def render(
+    rows: Mapping[str, Sequence[Row]],
+    specs: Sequence[ModelSpec],
+    figures: Mapping[str, Path],
+    *,
+    evidence_dir: Path,
+    path: Path,
+) -> str:
+    """The report as Markdown."""
+    from harness.markdown import chapter_section, overview
+
+    link = Linker(evidence_dir, path)
+    parts = [overview([row for chapter in rows.values() for row in chapter], specs, figures, link)]
+    for name, chapter in rows.items():
+        parts.append(chapter_section(name, chapter, specs, link))
+    return "\n".join(parts)
+
+
+class Linker:
+    """Relative links from the report to a record or figure."""
+
+    def __init__(self, evidence_dir: Path, path: Path) -> None:
+        self.recorded = Recorded(root=evidence_dir)
+        self.base = path.resolve().parent
+
+    def evidence(self, evidence: Evidence) -> str:
+        """Where a record stands, seen from the report."""
+        q = evidence.question
+        return self.file(self.recorded.path(q.model, q.experiment, q.protocol, q.seed))
+
+    def file(self, path: Path) -> str:
+        """A file, seen from the report."""
+        return Path(os.path.relpath(path.resolve(), self.base)).as_posix()
+
+
+def count_readings(rows: Iterable[Row]) -> Counter[str]:
+    """How many rows read as what."""
+    return Counter(row.reading.strip("*") for row in rows)

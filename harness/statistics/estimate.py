@@ -1,0 +1,45 @@
+"""An estimate with its interval. A value only: importable without numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNITS = {"kl_nats": "nats", "answer_logprob": "nats", "top5_overlap": "share", "argmax_match": "share"}
+"""Unit of each metric a sweep returns; any other metric prints its own name."""
+
+BOUNDED = frozenset({"top5_overlap", "argmax_match"})
+"""Metrics that live in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over families of means over templates, with a bootstrap interval over templates.
+
+    `n_templates` is the number of clusters, which is what the interval's width depends on; `n_prompts` is how
+    many prompts they hold, over all pooled seeds.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    n_prompts: int
+    n_templates: int
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        return (
+            f"{format_number(self.value)} [{format_number(self.low)}, {format_number(self.high)}] "
+            f"{self.unit} "
+            f"({self.n_prompts} prompts, {self.n_templates} templates)"
+        )
+
+
+def format_number(value: float) -> str:
+    """Three significant digits, without an exponent where it can be avoided: 13.7, 0.0412, 2.1e-06."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def unit_of(metric: str) -> str:
+    """The unit a metric prints with."""
+    return UNITS.get(metric, metric)

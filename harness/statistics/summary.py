@@ -1,0 +1,41 @@
+"""The readable summary of one table: every mean with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.effects import Effects
+
+
+def summarize(effects: Effects) -> tuple[Mapping[str, Any], ...]:
+    """One row a probe: its name, and [mean, low, high] of each metric with a 95% bootstrap interval over
+    templates.
+
+    A mean that is not finite, and an interval that cannot be formed (a single template), is None.
+    """
+    import numpy as np
+
+    from harness.statistics.bootstrap import sample
+    from harness.statistics.clusters import Clusters
+
+    rows: list[dict[str, Any]] = [{"probe": str(probe)} for probe in effects.probes]
+    clusters = Clusters.of(effects.prompts)
+    for metric, values in effects.metrics.items():
+        for row in rows:
+            row[metric] = [None, None, None]
+        usable = np.flatnonzero(np.isfinite(values).all(axis=1))
+        if clusters.n_templates == 1:
+            for i in usable.tolist():
+                rows[i][metric] = [_round(values[i].mean()), None, None]
+        elif usable.size:
+            sampled = sample(clusters, values[usable], metric)
+            for position, i in enumerate(usable.tolist()):
+                bounds = sampled.interval(position)
+                rows[i][metric] = [_round(sampled.value[position]), *map(_round, bounds)]
+    return tuple(rows)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,82 @@
+"""What a claim card may ask of the evidence: a closed union of values. Importable without numpy.
+
+Each criterion prints as a sentence and carries the rationale of its thresholds, which are written down before
+the measurement. Criteria read interval bounds, not means. Cards import all of them from here.
+"""
+
+from __future__ import annotations
+
+from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
+from harness.verdicts.criterion import SEPARATION_ALPHA
+from harness.verdicts.joint_criteria import HubDepthIncreases, HubEffectTrend, HubsAt, ProfilesDiffer
+from harness.verdicts.profile_criteria import (
+    ExtremeLayer,
+    FamilyExtremes,
+    Flat,
+    HubIs,
+    StableOverSeeds,
+    SubsetHubShare,
+    TopInFamilies,
+    TopLayers,
+    TopSpread,
+)
+
+__all__ = [
+    "SEPARATION_ALPHA",
+    "AnyCriterion",
+    "CellWithin",
+    "EveryProbe",
+    "ExtremeLayer",
+    "FamilyExtremes",
+    "Flat",
+    "HubDepthIncreases",
+    "HubEffectTrend",
+    "HubIs",
+    "HubsAt",
+    "JointCriterion",
+    "ProfilesDiffer",
+    "SameAsDeepest",
+    "SingleCriterion",
+    "SomeProbe",
+    "StableOverSeeds",
+    "SubsetHubShare",
+    "TopInFamilies",
+    "TopLayers",
+    "TopSpread",
+    "WorstCase",
+    "models_of",
+]
+
+SingleCriterion = (
+    HubIs
+    | ExtremeLayer
+    | TopLayers
+    | TopInFamilies
+    | FamilyExtremes
+    | SubsetHubShare
+    | TopSpread
+    | Flat
+    | StableOverSeeds
+    | EveryProbe
+    | SomeProbe
+    | CellWithin
+    | WorstCase
+    | SameAsDeepest
+)
+"""Judged on one model's tables."""
+
+JointCriterion = HubsAt | HubDepthIncreases | HubEffectTrend | ProfilesDiffer
+"""Judged on several models' tables at once."""
+
+AnyCriterion = SingleCriterion | JointCriterion
+
+
+def models_of(criterion: JointCriterion) -> tuple[str, ...]:
+    """The models a joint criterion compares."""
+    match criterion:
+        case HubsAt():
+            return tuple(criterion.layers)
+        case HubDepthIncreases() | HubEffectTrend():
+            return criterion.models
+        case ProfilesDiffer():
+            return (criterion.model_a, criterion.model_b)

@@ -1,0 +1,178 @@
+"""From a claim and its evidence to a judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from harness.claim import Claim
+from harness.protocols import Protocol
+from harness.verdicts import cells, families, hub, identities, joint, profiles
+from harness.verdicts.criteria import (
+    AnyCriterion,
+    CellWithin,
+    EveryProbe,
+    ExtremeLayer,
+    FamilyExtremes,
+    Flat,
+    HubDepthIncreases,
+    HubEffectTrend,
+    HubIs,
+    HubsAt,
+    JointCriterion,
+    ProfilesDiffer,
+    SameAsDeepest,
+    SingleCriterion,
+    SomeProbe,
+    StableOverSeeds,
+    SubsetHubShare,
+    TopInFamilies,
+    TopLayers,
+    TopSpread,
+    WorstCase,
+)
+from harness.verdicts.fdr import control_fdr
+from harness.verdicts.reading import Measured, Tables, measured
+from harness.verdicts.verdict import (
+    ClaimInconclusive,
+    ClaimRefuted,
+    Finding,
+    InstrumentInvalid,
+    Judgement,
+    Verdict,
+    combine,
+)
+
+
+def judge(claim: Claim, protocol: Protocol, tables: Tables, *, n_layers: int | None = None) -> Judgement:
+    """The judgement of a claim about one model, before false discovery control.
+
+    `tables` holds that model's effects by experiment name, seeds pooled (harness.effects.pool); `n_layers`
+    is taken from the deepest probe unless given. Raises MissingEvidence for what was not measured,
+    ValueError for a joint or untestable claim and for a protocol the claim has no criteria for.
+    """
+    criteria = _criteria(claim, protocol)
+    if claim.joint:
+        raise ValueError(f"claim '{claim.id}' compares models: judge it with judge_joint")
+    view = measured(tables, n_layers)
+    return combine([judge_criterion(c, view) for c in criteria if not isinstance(c, JointCriterion)])
+
+
+def judge_joint(
+    claim: Claim,
+    protocol: Protocol,
+    tables: Mapping[str, Tables],
+    *,
+    n_layers: Mapping[str, int] | None = None,
+) -> Judgement:
+    """The judgement of a claim that compares models; `tables` and `n_layers` by model id.
+
+    Raises as `judge` does.
+    """
+    criteria = _criteria(claim, protocol)
+    if not claim.joint:
+        raise ValueError(f"claim '{claim.id}' is about one model at a time: judge it with judge")
+    models = {m: measured(t, n_layers[m] if n_layers else None) for m, t in tables.items()}
+    return combine([judge_joint_criterion(c, models) for c in criteria if isinstance(c, JointCriterion)])
+
+
+def judge_chapter(
+    claims: Iterable[Claim], protocol: Protocol, tables: Tables, *, n_layers: int | None = None
+) -> dict[str, Judgement]:
+    """All claims of one chapter on one model and protocol, by id, with false discovery control over the
+    chapter.
+
+    The family of tests is chapter x model x protocol, so that a verdict does not depend on which other
+    models were run. Joint and untestable claims, and claims without criteria under this protocol, are left
+    out; give only claims that apply to the model.
+    """
+    judgements = {
+        claim.id: judge(claim, protocol, tables, n_layers=n_layers)
+        for claim in claims
+        if claim.untestable is None and not claim.joint and protocol in claim.criteria
+    }
+    return control_fdr(judgements)
+
+
+def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
+    """What one criterion finds in one model's tables."""
+    match criterion:
+        case HubIs():
+            finding = hub.judge_hub(criterion, view)
+        case ExtremeLayer():
+            finding = hub.judge_extreme(criterion, view)
+        case TopLayers():
+            finding = hub.judge_top_layers(criterion, view)
+        case TopInFamilies():
+            finding = families.judge_top_in_families(criterion, view)
+        case FamilyExtremes():
+            finding = families.judge_family_extremes(criterion, view)
+        case SubsetHubShare():
+            finding = families.judge_subset_share(criterion, view)
+        case TopSpread():
+            finding = profiles.judge_top_spread(criterion, view)
+        case Flat():
+            finding = profiles.judge_flat(criterion, view)
+        case StableOverSeeds():
+            finding = profiles.judge_stable(criterion, view)
+        case EveryProbe():
+            finding = cells.judge_every(criterion, view)
+        case SomeProbe():
+            finding = cells.judge_some(criterion, view)
+        case CellWithin():
+            finding = cells.judge_cell(criterion, view)
+        case WorstCase():
+            finding = identities.judge_worst_case(criterion, view)
+        case SameAsDeepest():
+            finding = identities.judge_same_as_deepest(criterion, view)
+        case _:
+            assert_never(criterion)
+    return replace(finding, criterion=str(criterion))
+
+
+def judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measured]) -> Finding:
+    """What one criterion finds in several models' tables."""
+    match criterion:
+        case HubsAt():
+            finding = joint.judge_hubs_at(criterion, models)
+        case HubDepthIncreases():
+            finding = joint.judge_depth_increases(criterion, models)
+        case HubEffectTrend():
+            finding = joint.judge_effect_trend(criterion, models)
+        case ProfilesDiffer():
+            finding = joint.judge_profiles_differ(criterion, models)
+        case _:
+            assert_never(criterion)
+    return replace(finding, criterion=str(criterion))
+
+
+def raise_for(judgement: Judgement, claim: Claim) -> None:
+    """Return for `supported`; else raise ClaimRefuted, ClaimInconclusive or InstrumentInvalid with the
+    numbers.
+
+    Raises ValueError for a judgement that was not run: the caller has to skip, with the reason.
+    """
+    error: type[AssertionError]
+    match judgement.verdict:
+        case Verdict.SUPPORTED:
+            return
+        case Verdict.REFUTED:
+            error = ClaimRefuted
+        case Verdict.INCONCLUSIVE:
+            error = ClaimInconclusive
+        case Verdict.INVALID:
+            error = InstrumentInvalid
+        case Verdict.NOT_RUN:
+            raise ValueError(f"claim '{claim.id}' was not run: {judgement.note}")
+    raise error(
+        f"{claim.id}: {claim.sentence} The evidence makes this {judgement.verdict}: {judgement.sentence}"
+    )
+
+
+def _criteria(claim: Claim, protocol: Protocol) -> tuple[AnyCriterion, ...]:
+    if claim.untestable is not None:
+        raise ValueError(f"claim '{claim.id}' cannot be tested: {claim.untestable}")
+    if protocol not in claim.criteria:
+        raise ValueError(f"claim '{claim.id}' has no criteria under protocol {protocol}")
+    return claim.criteria[protocol]

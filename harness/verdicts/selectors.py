@@ -1,0 +1,129 @@
+"""Which rows of a table a criterion is about: a closed union of values. Importable without numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from harness.edits import Edit, Exit, Probe, format_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Singles:
+    """Every edit of one whole block."""
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return isinstance(probe, Edit) and len(probe.blocks) == 1
+
+    def __str__(self) -> str:
+        return "every single block"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """Every edit of several whole blocks at once."""
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return isinstance(probe, Edit) and len(probe.blocks) > 1
+
+    def __str__(self) -> str:
+        return "every set of several blocks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnySet:
+    """Every edit of whole blocks, one or several."""
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return isinstance(probe, Edit) and len(probe.blocks) > 0
+
+    def __str__(self) -> str:
+        return "every block or set of blocks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """The one edit of exactly these blocks."""
+
+    layers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+            raise ValueError(f"Blocks{self.layers}: name at least one layer, ascending, counted from 0")
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the row meant."""
+        return isinstance(probe, Edit) and probe.blocks == self.layers
+
+    def __str__(self) -> str:
+        return format_layers(self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitsBefore:
+    """Every early exit but the last `last` ones: last=1 leaves out the exit at the final layer only.
+
+    `normed` True or False keeps the exits with or without the final norm; None keeps both.
+    """
+
+    last: int = 1
+    normed: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.last < 1:
+            raise ValueError(
+                f"ExitsBefore(last={self.last}): an exit at the final layer is not early; last is >= 1"
+            )
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return _is_exit(probe, self.normed) and probe.layer < n_layers - self.last
+
+    def __str__(self) -> str:
+        which = "the last" if self.last == 1 else f"the last {self.last}"
+        return f"every exit but {which}{_norm_words(self.normed)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalExit:
+    """The exit after the final layer."""
+
+    normed: bool | None = None
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return _is_exit(probe, self.normed) and probe.layer == n_layers - 1
+
+    def __str__(self) -> str:
+        return f"the exit at the final layer{_norm_words(self.normed)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitAt:
+    """The exit after one layer; negative counts from the end (-2: one before the final layer)."""
+
+    layer: int
+    normed: bool | None = None
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        wanted = self.layer if self.layer >= 0 else n_layers + self.layer
+        return _is_exit(probe, self.normed) and probe.layer == wanted
+
+    def __str__(self) -> str:
+        where = f"L{self.layer}" if self.layer >= 0 else f"layer {self.layer} from the end"
+        return f"the exit at {where}{_norm_words(self.normed)}"
+
+
+Selector = Singles | Sets | AnySet | Blocks | ExitsBefore | FinalExit | ExitAt
+
+
+def _is_exit(probe: Probe, normed: bool | None) -> TypeGuard[Exit]:
+    return isinstance(probe, Exit) and normed in (None, probe.normed)
+
+
+def _norm_words(normed: bool | None) -> str:
+    return {None: "", True: ", normed", False: ", without the norm"}[normed]

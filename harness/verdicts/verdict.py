@@ -1,0 +1,106 @@
+"""Verdicts, findings and judgements. Values only: importable without numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.statistics.estimate import Estimate
+
+
+class Verdict(StrEnum):
+    """What the evidence says about a claim."""
+
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    """The interval straddles the threshold, or two candidates tie."""
+    INVALID = "invalid"
+    """The instrument failed a sanity check: the numbers say nothing about the claim."""
+    NOT_RUN = "not run"
+
+
+class ClaimRefuted(AssertionError):
+    """The evidence contradicts the claim. The one exception a card that expects `refuted` may see."""
+
+
+class ClaimInconclusive(AssertionError):
+    """The evidence decides neither way."""
+
+
+class InstrumentInvalid(AssertionError):
+    """The measurement failed a sanity check, so it says nothing about the claim."""
+
+
+class MissingEvidence(LookupError):
+    """A criterion asks for a table, probe, metric or family that was not measured. Never a verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one criterion found. `p_value` is two-sided; None for an identity, where no chance is involved."""
+
+    verdict: Verdict
+    sentence: str
+    estimate: Estimate | None = None
+    p_value: float | None = None
+    criterion: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict on one claim, model and protocol, with one finding a criterion."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    p_value: float | None = None
+    note: str = ""
+    """Why the verdict differs from the findings (false discovery control), or why nothing was run."""
+
+    @property
+    def sentence(self) -> str:
+        """The findings' sentences and the note, as one line."""
+        return " ".join(
+            [*(finding.sentence for finding in self.findings), *([self.note] if self.note else [])]
+        )
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The first estimate among the findings: the headline number."""
+        return next((f.estimate for f in self.findings if f.estimate is not None), None)
+
+
+def not_run(reason: str) -> Judgement:
+    """The judgement of a cell that was not measured."""
+    return Judgement(verdict=Verdict.NOT_RUN, findings=(), note=reason)
+
+
+def combine(findings: Sequence[Finding]) -> Judgement:
+    """One judgement from a card's findings.
+
+    Any invalid finding makes it invalid; else any refuted one refutes; all supported support; else
+    inconclusive. All criteria must hold, so the p-value of `supported` is the largest (intersection-union:
+    Berger 1982, Technometrics 24:295) and that of `refuted` the smallest times the number of criteria
+    (Bonferroni). Raises ValueError when there is no finding.
+    """
+    if not findings:
+        raise ValueError("a judgement needs at least one finding")
+    verdicts = {finding.verdict for finding in findings}
+    for verdict in (Verdict.INVALID, Verdict.REFUTED):
+        if verdict in verdicts:
+            break
+    else:
+        verdict = Verdict.SUPPORTED if verdicts == {Verdict.SUPPORTED} else Verdict.INCONCLUSIVE
+    return Judgement(verdict=verdict, findings=tuple(findings), p_value=_combined_p(verdict, findings))
+
+
+def _combined_p(verdict: Verdict, findings: Sequence[Finding]) -> float | None:
+    if verdict is Verdict.REFUTED:
+        refuting = [f.p_value for f in findings if f.verdict is Verdict.REFUTED]
+        tested = [p for p in refuting if p is not None]
+        if len(tested) < len(refuting):
+            return None  # an identity is violated: no chance is involved
+        return min(1.0, min(tested) * len(findings))
+    values = [f.p_value for f in findings if f.p_value is not None]
+    return max(values, default=None)

@@ -1,0 +1,1 @@
+"""The task families, one module each; every module exposes FAMILY."""
