@@ -8,7 +8,7 @@ from harness.verdicts.criteria import EveryProbe
 from harness.verdicts.selectors import ExitAt, ExitsBefore
 from harness.verdicts.verdict import Verdict
 
-CHAPTER = "Early exit"
+CHAPTER = "3. Early exit"
 
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 SUPPORTED, REFUTED = Verdict.SUPPORTED, Verdict.REFUTED
@@ -16,7 +16,9 @@ ATLAS_0_5B = "atlas, 0.5B page (seed 002)"
 ATLAS_1_5B = "atlas, 1.5B page (seed 001)"
 
 FAILS = 0.10
-WHY_FAILS = "an exit fails when the likeliest token is kept on fewer than one prompt in ten; published: 0 to 7.14%"
+WHY_FAILS = (
+    "an exit fails when the likeliest token is kept on fewer than one prompt in ten; published: 0 to 7.14%"
+)
 
 CLAIMS = (
     Claim(

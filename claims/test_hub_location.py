@@ -25,7 +25,7 @@ from harness.verdicts.criteria import (
 from harness.verdicts.selectors import Blocks
 from harness.verdicts.verdict import Verdict
 
-CHAPTER = "Hub location"
+CHAPTER = "1. Hub location"
 
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 SUPPORTED, REFUTED, INVALID = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INVALID
@@ -181,11 +181,7 @@ CLAIMS = (
         falsified_by="the third block more than a nat below the first",
         models=("qwen1_5b",),
         criteria={
-            p: (
-                TopSpread(
-                    k=3, at_most_nats=1.0, rationale="the published 0.69 with room for other prompts"
-                ),
-            )
+            p: (TopSpread(k=3, at_most_nats=1.0, rationale="the published 0.69 with room for other prompts"),)
             for p in (PUBLISHED, SOUND)
         },
         expected={PUBLISHED: REFUTED},
@@ -392,9 +388,7 @@ CLAIMS = (
             for p in (PUBLISHED, SOUND)
         },
         expected={PUBLISHED: SUPPORTED, SOUND: REFUTED},
-        published=(
-            Published(value=0.0, unit="nats", what="standard deviation over seeds", source=AUDIT),
-        ),
+        published=(Published(value=0.0, unit="nats", what="standard deviation over seeds", source=AUDIT),),
         note="The atlas's seeds seeded nothing: its files are equal to the bit.",
     ),
     Claim(
@@ -459,9 +453,7 @@ CLAIMS = (
         falsified_by="another block separated from L22, or a tie",
         models=("qwen_coder0_5b",),
         criteria={p: (HubIs(layer=22, rationale=LEADS),) for p in (PUBLISHED, SOUND)},
-        published=(
-            Published(value=18.47, unit="nats", what="mean KL at L22 (L2: 18.13)", source=AUDIT),
-        ),
+        published=(Published(value=18.47, unit="nats", what="mean KL at L22 (L2: 18.13)", source=AUDIT),),
         note="The published margin, 0.34 nats, is a tie by this suite's rule.",
     ),
 )

@@ -8,7 +8,7 @@ from harness.verdicts.criteria import EveryProbe, SameAsDeepest, WorstCase
 from harness.verdicts.selectors import FinalExit, Singles
 from harness.verdicts.verdict import Verdict
 
-CHAPTER = "The instrument"
+CHAPTER = "4. The instrument"
 
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 SUPPORTED = Verdict.SUPPORTED
@@ -71,7 +71,8 @@ CLAIMS = (
         criteria={
             PUBLISHED: (
                 SameAsDeepest(
-                    tolerance_nats=1e-4, rationale="an identity up to float32; the atlas's agree to 6 decimals"
+                    tolerance_nats=1e-4,
+                    rationale="an identity up to float32; the atlas's agree to 6 decimals",
                 ),
             )
         },
@@ -110,7 +111,9 @@ CLAIMS = (
             ),
         },
         expected={PUBLISHED: SUPPORTED, SOUND: SUPPORTED},
-        published=(Published(value=0.0, unit="share", what="argmax match at L27 of 1.5B", source=ATLAS_1_5B),),
+        published=(
+            Published(value=0.0, unit="share", what="argmax match at L27 of 1.5B", source=ATLAS_1_5B),
+        ),
     ),
 )
 

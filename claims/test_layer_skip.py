@@ -8,7 +8,7 @@ from harness.verdicts.criteria import CellWithin, EveryProbe, ExtremeLayer, Some
 from harness.verdicts.selectors import AnySet, Blocks, Singles
 from harness.verdicts.verdict import Verdict
 
-CHAPTER = "Layer skipping"
+CHAPTER = "2. Layer skipping"
 
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 SUPPORTED, REFUTED = Verdict.SUPPORTED, Verdict.REFUTED

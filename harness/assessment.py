@@ -23,9 +23,7 @@ def assess(
     Joint and untestable claims, and claims that do not speak of this model or protocol, are left out. Raises
     what `evidence` raises.
     """
-    asked = [
-        c for c in claims if not c.joint and c.applies_to(model) and protocol in c.criteria
-    ]
+    asked = [c for c in claims if not c.joint and c.applies_to(model) and protocol in c.criteria]
     names = dict.fromkeys(name for claim in asked for name in claim.experiments(protocol))
     invalid: dict[str, str] = {}
     tables: dict[str, Effects] = {}
@@ -42,9 +40,7 @@ def assess(
     return {c.id: _invalid(broken[c.id]) if broken[c.id] else verdicts[c.id] for c in asked}
 
 
-def assess_joint(
-    claim: Claim, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence
-) -> Judgement:
+def assess_joint(claim: Claim, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence) -> Judgement:
     """Judge a claim that compares models, the seeds pooled. Raises what `evidence` raises."""
     assert isinstance(claim.models, tuple), "a joint claim names its models"
     tables: dict[str, Mapping[str, Effects]] = {}
@@ -67,9 +63,7 @@ def _instrument_problem(records: Sequence[Evidence]) -> str:
     """The first gate that failed, or why these seeds cannot be pooled; '' when all is well."""
     for record in records:
         for check in record.failed:
-            return (
-                f"{record.question.cell}: the check '{check.name}' failed at {check.value:.3g} ({check.sentence})"
-            )
+            return f"{record.question.cell}: the check '{check.name}' failed at {check.value:.3g} ({check.sentence})"
     try:
         pool([record.effects for record in records])
     except ValueError as error:

@@ -44,7 +44,10 @@ def overview(
     lines.append("")
     for model, figure in figures.items():
         title = next(spec.title for spec in specs if spec.id == model)
-        lines += [f"![{title}: effect of removing each block, and of exiting after it]({link.file(figure)})", ""]
+        lines += [
+            f"![{title}: effect of removing each block, and of exiting after it]({link.file(figure)})",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -74,13 +77,18 @@ def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:
         lines += [f"- Falsified by {claim.falsified_by}."]
     if claim.note:
         lines += [f"- {claim.note}"]
-    lines += ["", "| model | published | effect | sound | effect | n | seeds agree | reading | device, date, evidence |"]
+    lines += [
+        "",
+        "| model | published | effect | sound | effect | n | seeds agree | reading | device, date, evidence |",
+    ]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     lines += [_row_line(row, link) for row in rows if row.ran]
     quiet = [row for row in rows if not row.ran]
     for row in quiet:
         reasons = dict.fromkeys(j.note for j in row.judgements.values())
-        lines.append(f"| {' + '.join(row.models)} | not run | | not run | | | | not run | {'; '.join(reasons)} |")
+        lines.append(
+            f"| {' + '.join(row.models)} | not run | | not run | | | | not run | {'; '.join(reasons)} |"
+        )
     lines.append("")
     details = [line for row in rows if row.ran for line in _findings(row)]
     if details:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.effects import BASELINE, METRICS, Effects, PromptRecord
 from harness.edits import Exit, Probe
+from harness.effects import BASELINE, METRICS, Effects, PromptRecord
 from harness.engine.blocks import Stack
 from harness.engine.parity import Parity, check_parity
 from harness.engine.sweep import CONSTANCY, GroupResult, Item, sweep
@@ -127,7 +127,9 @@ def _measure(
     items, records = [], []
     for pair in draw.pairs:
         ids = loaded.encode(pair.clean.text)
-        answer, foil = (loaded.encode(pair.clean.text + end)[-1] for end in (pair.clean.answer, pair.clean.foil))
+        answer, foil = (
+            loaded.encode(pair.clean.text + end)[-1] for end in (pair.clean.answer, pair.clean.foil)
+        )
         items.append(Item(ids=tuple(ids), answer=answer, foil=foil, text=pair.clean.text))
         clean = pair.clean
         records.append(
@@ -143,10 +145,13 @@ def _measure(
         )
     probes = experiment.probes(question.protocol, question.n_layers)
     open_bar = progress or _no_bar
+    metrics: dict[str, np.ndarray]
+    base: dict[str, np.ndarray] = {}
+    checks: tuple[Check, ...] = ()
     if experiment.timed:
         with open_bar(question.cell, len(items)) as advance:
             times = speedups(subject.loaded.model, [i.ids for i in items], probes[0], advance)  # type: ignore[arg-type]
-        metrics, base, checks = {"speedup": times[None]}, {}, ()
+        metrics = {"speedup": times[None]}
     else:
         controls = (NO_OP, skip_everything(question.n_layers))
         cells = (len(probes) + len(controls)) * len(items)
@@ -286,7 +291,7 @@ def _checks(
     return tuple(checks)
 
 
-class _no_bar:  # noqa: N801 - stands in for a function
+class _no_bar:
     """A progress bar that shows nothing."""
 
     def __init__(self, label: str, total: int) -> None:

@@ -15,7 +15,9 @@ SPREAD_NATS = 1e-3
 def profile(effects: Effects, metric: str = "kl_nats") -> Float[np.ndarray, " layer"]:
     """Mean over families of the mean over prompts, per probe."""
     families = [
-        effects.metrics[metric][:, [i for i, p in enumerate(effects.prompts) if p.family == family]].mean(axis=1)
+        effects.metrics[metric][:, [i for i, p in enumerate(effects.prompts) if p.family == family]].mean(
+            axis=1
+        )
         for family in effects.families
     ]
     return np.asarray(np.mean(families, axis=0))

@@ -79,6 +79,7 @@ def device_name(device: str) -> str:
 @cache
 def git_state() -> dict[str, Any]:
     """Commit of the working tree and whether tracked files differ from it; nulls outside a repository."""
+
     def git(*args: str) -> str:
         done = subprocess.run(
             ["git", *args], cwd=_HARNESS, capture_output=True, text=True, timeout=30, check=True

@@ -181,9 +181,7 @@ def how_to_run(spec: ModelSpec) -> str:
     """The command that would run a model's cells."""
     match spec.source:
         case HubRepo():
-            return (
-                f"weights: {spec.source.repo}; run `pytest claims --model {spec.id} --download --device cuda --record`"
-            )
+            return f"weights: {spec.source.repo}; run `pytest claims --model {spec.id} --download --device cuda --record`"
         case LocalDir():
             return f"run `pytest claims --model-path {spec.id}=DIR --record`"
         case _:

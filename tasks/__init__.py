@@ -10,7 +10,7 @@
 from tasks.prompts import Prompt, PromptPair, TaskFamily
 from tasks.sampling import Draw, NotEnoughPrompts, SuiteDraw, draw, draw_suite, family_rng
 from tasks.suites import SUITES, UnknownSuite, find_suite, suite_digest
-from tasks.survey import FamilySurvey, survey
+from tasks.survey import FamilySurvey, shortfalls, survey
 from tasks.tokens import Encode, Rejection, answer_ids, verify_pair
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "draw_suite",
     "family_rng",
     "find_suite",
+    "shortfalls",
     "suite_digest",
     "survey",
     "verify_pair",

@@ -48,7 +48,8 @@ def family(name: str, description: str, templates: Sequence[Template]) -> TaskFa
 
 
 def _pairs(family_name: str, template: Template) -> list[PromptPair]:
-    contrasts = [contrast for group in template() for contrast in _contrasts(group)]
+    # Groups may overlap; a pair that comes up twice counts once.
+    contrasts = [*dict.fromkeys(contrast for group in template() for contrast in _contrasts(group))]
     stride = -(-len(contrasts) // MAX_PAIRS_PER_TEMPLATE) or 1
 
     def prompt(text: str, answer: str, foil: str) -> Prompt:

@@ -85,7 +85,7 @@ def draw(family: TaskFamily, *, n: int, rng: np.random.Generator, encode: Encode
 def _verified(
     pairs: list[PromptPair], order: np.ndarray, taken: set[str], encode: Encode, rejected: list[Rejection]
 ) -> Iterator[PromptPair]:
-    """The pairs that survive, in `order`; skips clean texts already `taken`, notes the others in `rejected`."""
+    """The pairs that survive, in `order`; skips clean texts in `taken`, notes what fails in `rejected`."""
     for index in order:
         pair = pairs[int(index)]
         if pair.clean.text in taken:

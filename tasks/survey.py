@@ -61,3 +61,13 @@ def _survey_family(name: str, candidates: tuple[PromptPair, ...], encode: Encode
         prompts_by_template={template: len(texts) for template, texts in surviving.items()},
         rejections=dict(rejections),
     )
+
+
+def shortfalls(surveys: Mapping[str, FamilySurvey], *, min_templates: int, min_prompts: int) -> list[str]:
+    """One line for each family that offers fewer templates or prompts than wanted; empty if all suffice."""
+    return [
+        f"family {s.family!r} offers {s.templates} templates and {s.prompts} prompts; expected at least "
+        f"{min_templates} and {min_prompts}; rejections by rule: {dict(s.rejections)}"
+        for s in surveys.values()
+        if s.templates < min_templates or s.prompts < min_prompts
+    ]

@@ -94,7 +94,7 @@ def _broken_tokens(pair: PromptPair, encode: Encode) -> Iterator[tuple[str, str]
                     f"{role} {word!r} after {prompt.text!r} turns {len(ids)} tokens into {len(continued)} "
                     f"and is not one appended token",
                 )
-    # Past this point the generator is only resumed where both words are one token in both texts.
+    # verify_pair asks for the first broken rule only, so from here on each word is one token in each text.
     answer_id, foil_id = (
         encode(pair.clean.text + pair.clean.answer)[-1],
         encode(pair.clean.text + pair.clean.foil)[-1],

@@ -133,5 +133,6 @@ def _activation(run: BlockRun, site: Site) -> Tensor:
         case Stream.MLP_OUT:
             return run.mlp_out
         case Stream.Z:
-            assert run.z is not None and site.head is not None
+            assert run.z is not None
+            assert site.head is not None
             return run.z[..., site.head, :]

@@ -7,8 +7,8 @@ or that the largest is tied. One draw may well have a largest block, and then a 
 right. It is a null over draws: no depth is favoured by a rule. That holds for small `block_scale` only
 (measured over 12 draws of 8 layers: the mean effects are level at 0.05 and 0.1, 0.02 to 0.03 nats at 0.1).
 At 0.4 and more the early blocks win, because their writes are a larger share of the stream and have more
-readers: at 1.0, L0 or L1 is largest in almost every draw, a true hub that nobody planted. For a tie use
-`harness.planted.null`.
+readers: at 1.0, L0 or L1 was the largest in each of three draws: a true hub that nobody planted. For a tie
+use `harness.planted.null`.
 """
 
 from __future__ import annotations

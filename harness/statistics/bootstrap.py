@@ -105,7 +105,7 @@ class Sampled:
         return self._p(i, threshold, beyond=lambda draws: draws > threshold, upwards=False)
 
     def _hits(self, i: int) -> float:
-        """A constant bounded mean as so many successes among the templates, free of rounding at 0 and at all."""
+        """A constant bounded mean as so many successes among the templates, free of rounding at the edges."""
         n = self.clusters.n_templates
         return min(float(n), max(0.0, round(float(self.value[i]) * n, 9)))
 

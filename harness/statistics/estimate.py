@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNITS = {"kl_nats": "nats", "answer_logprob": "nats", "top5_overlap": "share", "argmax_match": "share"}
+UNITS = {
+    "kl_nats": "nats",
+    "kl_to_first_nats": "nats",
+    "kl_to_uniform_nats": "nats",
+    "answer_logprob": "nats",
+    "top5_overlap": "share",
+    "argmax_match": "share",
+    "speedup": "x",
+}
 """Unit of each metric a sweep returns; any other metric prints its own name."""
 
 BOUNDED = frozenset({"top5_overlap", "argmax_match"})

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from harness.edits import Action, Edit, Exit, InvalidEdit, Site, Stream, erase, patch, skip, zero
 from harness.effects import METRICS
-from harness.engine import naive, sweep as sweep_module
+from harness.engine import naive
+from harness.engine import sweep as sweep_module
 from harness.engine.architectures import UnsupportedArchitecture
 from harness.engine.blocks import Stack
 from harness.engine.parity import ParityError, check_parity

@@ -292,6 +292,29 @@ def test_cuda_without_a_gpu_says_so(place: Path) -> None:
         load(spec_of(place), device="cuda")
 
 
+def test_a_model_that_does_not_fit_is_one_line_with_the_remedy(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nMore lines.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(
+        ModelError, match=r"tiny as float32 does not fit on cpu \(CUDA out of memory\.\); free"
+    ):
+        load(spec_of(place))
+
+
+def test_too_little_memory_is_not_called_corruption(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(ModelError, match="not enough memory to load") as caught:
+        load(spec_of(place))
+    assert not isinstance(caught.value, WeightsCorrupt)
+
+
 def test_transformers_progress_bars_stay_as_they_were(place: Path) -> None:
     from transformers.utils import logging
 

@@ -122,14 +122,22 @@ def test_a_number_that_is_not_finite_is_invalid_and_never_slips_through(kind, ba
 @pytest.mark.parametrize(
     ("criterion", "message"),
     [
-        (EveryProbe(experiment="early_exit", select=Singles(), metric="kl_nats", at_most=1, rationale="r"),
-         "'early_exit' was not measured .there is: sweep"),
-        (EveryProbe(experiment="sweep", select=Singles(), metric="speedup", at_most=1, rationale="r"),
-         "no metric 'speedup'"),
-        (EveryProbe(experiment="sweep", select=Blocks(layers=(7,)), metric="kl_nats", at_most=1, rationale="r"),
-         "no probe for: L7"),
+        (
+            EveryProbe(experiment="early_exit", select=Singles(), metric="kl_nats", at_most=1, rationale="r"),
+            "'early_exit' was not measured .there is: sweep",
+        ),
+        (
+            EveryProbe(experiment="sweep", select=Singles(), metric="speedup", at_most=1, rationale="r"),
+            "no metric 'speedup'",
+        ),
+        (
+            EveryProbe(
+                experiment="sweep", select=Blocks(layers=(7,)), metric="kl_nats", at_most=1, rationale="r"
+            ),
+            "no probe for: L7",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_was_not_measured_is_an_error_not_a_verdict(criterion, message):
     with pytest.raises(MissingEvidence, match=message):
         find(criterion, [1.0] * 4)

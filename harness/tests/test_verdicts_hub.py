@@ -1,4 +1,4 @@
-"""Where a profile peaks: each criterion just inside and just outside its boundary, in the noise between, and on nothing."""
+"""Where a profile peaks: each criterion just inside, just outside, in the noise between, and on nothing."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_a_hub_that_noise_does_not_separate_is_a_tie():
 
 
 def test_the_wrong_layer_is_backed_less_often_than_the_level_allows():
-    """The trap: 30 prompts, true means 1.0 and 0.9. Resampling backed the wrong layer with a share of 0.84."""
+    """The trap: 30 prompts, true means 1.0 and 0.9. Resampling backed the wrong layer at 0.84."""
     verdicts = {layer: [] for layer in (0, 1)}
     shares = []
     for seed in range(200):
@@ -97,8 +97,15 @@ def test_no_hub_is_found_where_all_layers_are_alike():
     assert found[4].count(REFUTED) <= 2  # L4 is not below any other
 
 
-@pytest.mark.parametrize("criterion", [hub(0), hub(None), ExtremeLayer(layer=0, which="weakest", rationale="r"),
-                                       TopLayers(layers=frozenset({0}), rationale="r")])  # fmt: skip
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        hub(0),
+        hub(None),
+        ExtremeLayer(layer=0, which="weakest", rationale="r"),
+        TopLayers(layers=frozenset({0}), rationale="r"),
+    ],
+)
 def test_a_flat_profile_and_a_hole_in_one_are_invalid(criterion):
     rng = np.random.default_rng(0)
     same = np.repeat(rng.uniform(5, 9, (1, 12)), 4, axis=0)

@@ -1,4 +1,4 @@
-"""Findings become a judgement, judgements survive false discovery control or do not, and a test ends accordingly."""
+"""From findings to a judgement, through false discovery control, to how a test ends."""
 
 from typing import get_args
 
@@ -38,7 +38,7 @@ def finding(verdict, p=None):
     return Finding(verdict=verdict, sentence=f"{verdict}.", p_value=p)
 
 
-def claim(*wanted, id="a-claim", **more):
+def claim(*wanted, name="a-claim", **more):
     values = {
         "sentence": "L2 is the hub.",
         "source": "a test",
@@ -46,7 +46,7 @@ def claim(*wanted, id="a-claim", **more):
         "models": EVERY_MODEL,
         "criteria": {SOUND: wanted},
     }
-    return Claim(id=id, **{**values, **more})
+    return Claim(id=name, **{**values, **more})
 
 
 def hub(layer):
@@ -120,12 +120,12 @@ def test_a_chapter_is_judged_by_the_claims_that_can_be():
         experiment="layer_sweep", select=Singles(), metric="kl_nats", at_most=9.0, rationale="r"
     )
     chapter = [
-        claim(hub(2), id="right"),
-        claim(hub(3), id="wrong"),
-        claim(identity, id="identity"),
-        claim(HubsAt(layers={"m": 2}, rationale="r"), id="joint", joint=True),
-        claim(id="untestable", criteria={}, untestable="a recommendation"),
-        claim(hub(2), id="elsewhere", criteria={Protocol.PUBLISHED: (hub(2),)}),
+        claim(hub(2), name="right"),
+        claim(hub(3), name="wrong"),
+        claim(identity, name="identity"),
+        claim(HubsAt(layers={"m": 2}, rationale="r"), name="joint", joint=True),
+        claim(name="untestable", criteria={}, untestable="a recommendation"),
+        claim(hub(2), name="elsewhere", criteria={Protocol.PUBLISHED: (hub(2),)}),
     ]
     found = judge_chapter(chapter, SOUND, tables)
     assert {name: j.verdict for name, j in found.items()} == {

@@ -174,6 +174,9 @@ def _shares(
 ) -> Float[np.ndarray, " resamples"]:
     """Share of subsets in which some layer's sum over the subset's families exceeds that of layer `top`."""
     ahead = family_means - family_means[:, [top]]
+    ahead = ahead[:, (ahead > 0).any(axis=(0, 2))]  # a layer ahead in no family is ahead in no subset
+    if not ahead.size:
+        return np.zeros(len(family_means))
     return np.asarray(((ahead @ members.T).max(axis=1) > 0).mean(axis=1))
 
 

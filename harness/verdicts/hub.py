@@ -174,7 +174,7 @@ class _Lead:
 
     def __str__(self) -> str:
         if self.value < 0:
-            return f"behind by {-self.value:.0%} of its effect"
+            return "behind it"
         return f"leading by {self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 

@@ -66,7 +66,7 @@ def judge_flat(criterion: Flat, measured: Measured) -> Finding:
     if profile.flat:
         return Finding(
             verdict=Verdict.SUPPORTED,
-            sentence=f"The profile is exactly flat: {profile.problem}.",
+            sentence=f"The profile is exactly flat: {profile.flat}.",
             estimate=profile.sampled.estimate(0),
         )
     draws, tolerance = profile.sampled.draws, criterion.tolerance

@@ -59,8 +59,8 @@ class Profile:
     prompts: tuple[PromptRecord, ...]
     problem: str | None
     """Why no location can be read from it, or None."""
-    flat: bool
-    """True when the problem is that it has no shape."""
+    flat: str | None
+    """How flat it is, when the problem is that it has no shape."""
 
     @property
     def n_layers(self) -> int:
@@ -169,12 +169,12 @@ def make_profile(
     values: Float[np.ndarray, "layers prompts"], prompts: tuple[PromptRecord, ...], problem: str | None = None
 ) -> Profile:
     """A profile with its sanity check."""
-    flat = False
+    flat = None
     if problem is None:
         clusters = Clusters.of(prompts)
-        reason = degeneracy(values, clusters.template_means(values) @ clusters.weights)
-        if reason is not None:
-            problem, flat = f"the profile has no shape: {reason}, so no layer can be singled out", True
+        flat = degeneracy(values, clusters.template_means(values) @ clusters.weights)
+        if flat is not None:
+            problem = f"the profile has no shape: {flat}, so no layer can be singled out"
     return Profile(values=values, prompts=prompts, problem=problem, flat=flat)
 
 

@@ -1,4 +1,4 @@
-"""Tables of effects with known means and known noise: what the self-tests of statistics and criteria judge."""
+"""Tables of effects with known means and noise, for the self-tests of statistics and criteria."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def table(
 def profile(
     means: Sequence[float] | np.ndarray, *, noise: float = 1e-4, seed: int = 42
 ) -> Mapping[str, Effects]:
-    """A skip sweep with these mean kl_nats per layer (or per layer and family), as the tables a criterion reads."""
+    """A skip sweep with these mean kl_nats per layer (or per layer and family), as tables to judge."""
     values = np.asarray(means, dtype=float)
     n_families = values.shape[1] if values.ndim == 2 else 12
     probes = [skip(layer) for layer in range(len(values))]

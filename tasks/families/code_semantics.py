@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.build import Group, family, others, windows
+from tasks.build import Group, family, windows
 from tasks.words import ANIMALS, COLORS, DIGITS, FOODS, OBJECTS, VARIABLES
 
 
@@ -117,9 +117,9 @@ def boolean_lookup() -> Iterator[Group]:
             yield [(f"{p}={a}\n{q}={not a}\nassert {r} is", f" {v}") for r, v in ((p, a), (q, not a))]
 
 
-def joined_strings() -> Iterator[Group]:
+def stripped() -> Iterator[Group]:
     for a, b, c in windows(OBJECTS, 3):
-        yield [(f'x="{w}"\ny="{a}"\nassert x+y=="', w) for w in others((a, b, c), a)]
+        yield [(f'x="{a}"\ny=" {w} "\nassert y.strip()=="', w) for w in (b, c)]
 
 
 FAMILY = family(
@@ -140,6 +140,6 @@ FAMILY = family(
         swapped,
         sum_of_list,
         boolean_lookup,
-        joined_strings,
+        stripped,
     ),
 )

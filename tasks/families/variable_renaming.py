@@ -44,7 +44,7 @@ def module_alias() -> Iterator[Group]:
 
 
 def loop_variable() -> Iterator[Group]:
-    for old, *new in windows(VARIABLES, 4):
+    for old, *new in windows(others(VARIABLES, "s"), 4):
         yield [(f"for {old} in s: print({old})\nfor {n} in s: print(", n) for n in new]
 
 
@@ -77,7 +77,7 @@ def name_map() -> Iterator[Group]:
 
 
 def comprehension_variable() -> Iterator[Group]:
-    for old, *new in windows(VARIABLES, 4):
+    for old, *new in windows(others(VARIABLES, "s", "t"), 4):
         yield [(f"s = [{old}+1 for {old} in t]\ns = [{n}+1 for", f" {n}") for n in new]
 
 
