@@ -181,7 +181,8 @@ def how_to_run(spec: ModelSpec) -> str:
     """The command that would run a model's cells."""
     match spec.source:
         case HubRepo():
-            return f"weights: {spec.source.repo}; run `pytest claims --model {spec.id} --download --device cuda --record`"
+            command = f"pytest claims --model {spec.id} --download --device cuda --record"
+            return f"weights: {spec.source.repo}; run `{command}`"
         case LocalDir():
             return f"run `pytest claims --model-path {spec.id}=DIR --record`"
         case _:
@@ -189,13 +190,18 @@ def how_to_run(spec: ModelSpec) -> str:
 
 
 def write_report(
-    chapters: Mapping[str, Sequence[Claim]], specs: Sequence[ModelSpec], *, evidence_dir: Path, path: Path
+    chapters: Mapping[str, Sequence[Claim]],
+    specs: Sequence[ModelSpec],
+    *,
+    evidence_dir: Path,
+    path: Path,
+    seeds: Sequence[int] = SEEDS,
 ) -> Path:
     """Judge the recorded evidence, write the report and a figure a model beside the evidence; the report's path."""
     from harness.figures import draw_model
 
     recorded = Recorded(root=evidence_dir)
-    judge = Judge(recorded)
+    judge = Judge(recorded, seeds)
     rows = {name: judge.chapter(claims, specs) for name, claims in chapters.items()}
     figures = {}
     for spec in specs:
