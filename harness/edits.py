@@ -108,6 +108,10 @@ class Exit:
     layer: int
     normed: bool
 
+    def __post_init__(self) -> None:
+        if self.layer < 0:
+            raise InvalidEdit(f"exit after layer {self.layer}: layers count from 0")
+
     def __str__(self) -> str:
         return f"exit L{self.layer} {'normed' if self.normed else 'without norm'}"
 

@@ -132,7 +132,9 @@ def _body(evidence: Evidence) -> dict[str, Any]:
     return {
         "question": asdict(evidence.question),
         "provenance": dict(evidence.provenance),
-        "checks": [asdict(check) for check in evidence.checks],
+        "checks": [
+            {**asdict(c), "value": c.value if np.isfinite(c.value) else None} for c in evidence.checks
+        ],
         "summary": [dict(row) for row in evidence.summary],
         "prompts": prompts,
         "baseline": {name: _numbers(values) for name, values in effects.baseline.items()},
@@ -156,7 +158,10 @@ def _parse(body: dict[str, Any]) -> Evidence:
     return Evidence(
         question=question,
         effects=effects,
-        checks=tuple(Check(**check) for check in body["checks"]),
+        checks=tuple(
+            Check(**{**check, "value": np.nan if check["value"] is None else check["value"]})
+            for check in body["checks"]
+        ),
         provenance=body["provenance"],
         summary=tuple(body["summary"]),
     )

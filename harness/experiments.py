@@ -109,7 +109,7 @@ def _early_exit(protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
 
 def _skip_latency(protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
     third = n_layers // 3
-    return (_remove(protocol, tuple(range(third, 2 * third))),)
+    return (_remove(protocol, tuple(range(third, max(2 * third, third + 1)))),)  # at least one block
 
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -11,6 +11,7 @@ from harness.protocols import Protocol
 from harness.verdicts.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
+    from harness.evidence import Evidence
     from harness.report import Linker, Row
 
 HEADER = """# Claims
@@ -126,19 +127,22 @@ def _trace(row: Row, link: Linker) -> str:
     if not row.evidence:
         return ""
     newest = max(row.evidence, key=lambda e: str(e.provenance["date"]))
-    links = []
-    for name in dict.fromkeys((e.question.experiment, e.question.protocol) for e in row.evidence):
-        records = [e for e in row.evidence if (e.question.experiment, e.question.protocol) == name]
-        seeds = " ".join(f"[{e.question.seed}]({link.evidence(e)})" for e in records)
-        links.append(f"{name[0]} {name[1]} {seeds}")
+    sets: dict[str, list[Evidence]] = {}
+    for e in row.evidence:
+        model = f"{e.question.model} " if len(row.models) > 1 else ""
+        sets.setdefault(f"{model}{e.question.experiment} {e.question.protocol}", []).append(e)
+    links = [
+        " ".join([name, *(f"[{e.question.seed}]({link.evidence(e)})" for e in records)])
+        for name, records in sets.items()
+    ]
     return f"{newest.provenance['device']}, {newest.provenance['date']}: {'; '.join(links)}"
 
 
 def _findings(row: Row) -> list[str]:
     lines = []
     for protocol, judgement in row.judgements.items():
-        if judgement.verdict is not Verdict.NOT_RUN:
-            lines.append(f"- {' + '.join(row.models)}, {protocol}: {judgement.sentence}")
+        why = "not run: " if judgement.verdict is Verdict.NOT_RUN else ""
+        lines.append(f"- {' + '.join(row.models)}, {protocol}: {why}{judgement.sentence}")
     return lines
 
 

@@ -268,7 +268,7 @@ def _checks(
     ]
     last = question.n_layers - 1
     if Exit(layer=last, normed=True) in probes:
-        gap = float(kl[probes.index(Exit(layer=last, normed=True))].max())
+        gap = float(np.abs(kl[probes.index(Exit(layer=last, normed=True))]).max())
         checks.append(
             Check(
                 name="final_exit",

@@ -88,8 +88,9 @@ class Judge:
     def _find(self, model: str, experiment: str, protocol: Protocol, seed: int) -> Evidence | str:
         try:
             evidence = self.recorded.get(model, experiment, protocol, seed)
-        except EvidenceCorrupt as error:
-            return f"the recorded evidence is damaged: {error}"
+        except EvidenceCorrupt:  # its own text names a folder of this machine
+            name = self.recorded.path(model, experiment, protocol, seed).name
+            return f"the recorded evidence {name} is damaged: delete it and record again"
         if evidence is None:
             return "not measured"
         stale = staleness(evidence)
@@ -159,13 +160,21 @@ class Judge:
     def _joint(self, claim: Claim) -> Row:
         assert isinstance(claim.models, tuple)
         judgements: dict[Protocol, Judgement] = {}
+        used: list[Evidence] = []
+        if claim.untestable is not None:
+            judgements[Protocol.SOUND] = not_run(f"not testable: {claim.untestable}")
         for protocol in claim.criteria:
             missing = [m for m in claim.models if not self._has(m, claim, protocol)]
             if missing:
                 judgements[protocol] = not_run(f"needs evidence of {', '.join(missing)}")
             else:
                 judgements[protocol] = assess_joint(claim, protocol, self.seeds, self.evidence)
-        return Row(claim=claim, models=claim.models, judgements=judgements, seeds=self.seeds)
+                for model in claim.models:
+                    for name in claim.experiments(protocol):
+                        used += [self.evidence(model, name, protocol, seed) for seed in self.seeds]
+        return Row(
+            claim=claim, models=claim.models, judgements=judgements, seeds=self.seeds, evidence=tuple(used)
+        )
 
     def _has(self, model: str, claim: Claim, protocol: Protocol) -> bool:
         try:

@@ -11,8 +11,8 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -81,14 +81,11 @@ class Store:
 
     def put_partial(self, question: Question, partial: Partial) -> None:
         """Keep what is measured so far, so that an interrupted sweep goes on where it stopped."""
-        with _writable(self.root):
-            path = self._partial_path(question)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {f"metric.{name}": value for name, value in partial.metrics.items()}
-            arrays |= {f"baseline.{name}": value for name, value in partial.baseline.items()}
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-                np.savez(file, done=partial.done, **arrays)  # type: ignore[arg-type]
-            os.replace(file.name, path)
+        arrays = {f"metric.{name}": value for name, value in partial.metrics.items()}
+        arrays |= {f"baseline.{name}": value for name, value in partial.baseline.items()}
+        buffer = BytesIO()
+        np.savez(buffer, done=partial.done, **arrays)  # type: ignore[arg-type]
+        write_atomic(self._partial_path(question), buffer.getvalue())
 
     def get_partial(self, question: Question, shape: tuple[int, int]) -> Partial | None:
         """The finished part of this question, or None when there is none or it does not fit."""
@@ -96,12 +93,14 @@ class Store:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, BadZipFile, EOFError):
+            done = found["done"]
+        except Exception:  # a damaged archive raises a dozen kinds, and all it costs is time: measure again
             return None
         metrics = {k.removeprefix("metric."): v for k, v in found.items() if k.startswith("metric.")}
         base = {k.removeprefix("baseline."): v for k, v in found.items() if k.startswith("baseline.")}
-        fits = all(v.shape == shape for v in metrics.values()) and found["done"].shape == shape[1:]
-        return Partial(metrics=metrics, baseline=base, done=found["done"]) if fits and metrics else None
+        fits = all(v.shape == shape for v in metrics.values()) and done.dtype == bool
+        fits = fits and all(v.shape == shape[1:] for v in (done, *base.values()))
+        return Partial(metrics=metrics, baseline=base, done=done) if fits and metrics else None
 
     def _partial_path(self, question: Question) -> Path:
         return self.path(question).with_suffix(".partial.npz")

@@ -5,19 +5,18 @@
 
 `drawn.pairs` are `PromptPair`s whose answer and foil are each one token in context. A family is one module of
 `tasks.families`; to add one, write its templates there (see `tasks.build`) and list it in `tasks.suites`.
+`tasks.survey` counts what a tokenizer leaves of a suite.
 """
 
 from tasks.prompts import Prompt, PromptPair, TaskFamily
 from tasks.sampling import Draw, NotEnoughPrompts, SuiteDraw, draw, draw_suite, family_rng
 from tasks.suites import SUITES, UnknownSuite, find_suite, suite_digest
-from tasks.survey import FamilySurvey, shortfalls, survey
 from tasks.tokens import Encode, Rejection, answer_ids, verify_pair
 
 __all__ = [
     "SUITES",
     "Draw",
     "Encode",
-    "FamilySurvey",
     "NotEnoughPrompts",
     "Prompt",
     "PromptPair",
@@ -30,8 +29,6 @@ __all__ = [
     "draw_suite",
     "family_rng",
     "find_suite",
-    "shortfalls",
     "suite_digest",
-    "survey",
     "verify_pair",
 ]

@@ -44,8 +44,8 @@ def draw(family: TaskFamily, *, n: int, rng: np.random.Generator, encode: Encode
     """Draw `n` pairs with distinct clean texts, verified under `encode`, in template order.
 
     Templates take turns in a random order, so each is used floor or ceil of n / templates times; one that
-    runs out of prompts (or has none: it is listed in `dropped`) leaves its turns to the others. Candidates are
-    verified only as they come up.
+    runs out of prompts (or has none: it is listed in `dropped`) leaves its turns to the others. Candidates
+    are verified only as they come up.
 
     Raises:
         NotEnoughPrompts: fewer than `n` distinct prompts survive.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,6 +13,12 @@ from hypothesis import settings
 from torch import nn
 
 from harness.engine.sweep import Item
+from harness.evidence import Evidence, Question
+from harness.models.spec import LocalDir, ModelSpec
+from harness.protocols import Protocol
+
+if TYPE_CHECKING:
+    from harness.measure import Subject
 
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
@@ -87,5 +94,74 @@ def items() -> Callable[..., list[Item]]:
         generator = torch.Generator().manual_seed(seed)
         rows = [torch.randint(0, VOCAB, (n + 2,), generator=generator).tolist() for n in lengths]
         return [Item(ids=tuple(row[2:]), answer=row[0], foil=row[1], text=f"prompt {row}") for row in rows]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def planted_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A planted checkpoint of four blocks whose hub is L2; its tokenizer gives the suite one-token answers."""
+    from harness.planted import build_hub
+
+    return build_hub(tmp_path_factory.mktemp("planted") / "hub", layer=2, n_layers=4)
+
+
+@pytest.fixture(scope="session")
+def subject(planted_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """The planted hub, loaded and ready to be swept. Shared: a test that changes it must change it back."""
+    from harness.measure import Subject
+    from harness.models import load
+
+    torch.set_num_threads(1)
+    spec = ModelSpec(
+        id="planted_hub", title="Planted hub", source=LocalDir(path=planted_dir), license="none"
+    )
+    return Subject(load(spec, cache_dir=tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def make_evidence() -> Callable[..., Evidence]:
+    """make_evidence([0.2, 1.4, 0.3], seed=7) -> evidence of a layer sweep with these mean kl_nats per layer.
+
+    Every other field of the question can be given by name; `effects`, `checks` and `provenance` too.
+    """
+    from harness.experiments import EXPERIMENTS, SUITE
+    from harness.statistics.summary import summarize
+    from harness.verdicts.synthetic import table
+    from tasks.suites import suite_digest
+
+    def build(
+        means: Sequence[float] = (0.2, 1.4, 0.3, 0.1), *, noise: float = 0.01, **given: Any
+    ) -> Evidence:
+        fields: dict[str, Any] = {
+            "model": "made_up",
+            "experiment": "layer_sweep",
+            "protocol": Protocol.SOUND,
+            "seed": 42,
+            "n_layers": len(means),
+            "suite_digest": suite_digest(SUITE),
+            **{
+                name: f"{name} of the made-up model"
+                for name in ("weights_digest", "tokenizer_digest", "code")
+            },
+            "dtype": "float32",
+            "device": "cpu",
+            "attn_implementation": "sdpa",
+            "torch": "2.13.0",
+            "transformers": "5.23.0",
+        }
+        rest = {name: given.pop(name) for name in ("effects", "checks", "provenance") if name in given}
+        fields |= given
+        experiment = EXPERIMENTS[fields["experiment"]]
+        fields.setdefault("definition", experiment.definition(fields["protocol"], fields["n_layers"]))
+        probes = experiment.probes(fields["protocol"], fields["n_layers"])
+        effects = rest.get("effects") or table(probes, {"kl_nats": means}, noise=noise, seed=fields["seed"])
+        return Evidence(
+            question=Question(**fields),
+            effects=effects,
+            checks=rest.get("checks", ()),
+            provenance=rest.get("provenance", {"device": "CPU, 1 threads", "date": "2026-01-02"}),
+            summary=summarize(effects),
+        )
 
     return build

@@ -58,6 +58,13 @@ def test_three_tied_families_are_not_won_by_looking():
     assert found.count(REFUTED) <= 4
 
 
+def test_twenty_tied_layers_refute_no_layer_by_looking():
+    """Over 19 rivals and 12 families some t-test is always significant; the correction is over both."""
+    criterion = TopInFamilies(layer=1, at_least=12, rationale="a test")
+    views = [measured(profile(np.ones(20), noise=0.3, seed=seed)) for seed in range(40)]
+    assert [judge_criterion(criterion, view).verdict for view in views].count(REFUTED) <= 4
+
+
 def extremes(**more):
     return FamilyExtremes(layer=1, rationale="a test", **more)
 
@@ -80,6 +87,19 @@ def test_family_extremes_at_its_boundaries(arithmetic, copying, verdict):
     criterion = extremes(top=("recall", "arithmetic"), bottom=("copying",))
     finding = judge_criterion(criterion, measured({"layer_sweep": effects}))
     assert finding.verdict is verdict, finding.sentence
+
+
+def test_family_extremes_are_each_separated_or_undecided():
+    """Recall is far above json; arithmetic lies above json by no more than noise."""
+    means = np.array([[1.0, 1.0, 1.0], [2.0, 1.5, 9.0]])
+    effects = table(
+        [skip(0), skip(1)], {"kl_nats": means}, noise=0.8, families=("arithmetic", "json", "recall")
+    )
+    view = measured({"layer_sweep": effects})
+    own = view.profile.clusters.family_means(view.profile.template_means)[1]
+    assert own[0] > own[1]
+    finding = judge_criterion(extremes(top=("recall", "arithmetic"), bottom=()), view)
+    assert finding.verdict is INCONCLUSIVE, finding.sentence
 
 
 def test_family_extremes_names_families_that_were_measured_and_no_family_twice():

@@ -1,9 +1,11 @@
 """Where a profile peaks: each criterion just inside, just outside, in the noise between, and on nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from harness.edits import skip
+from harness.edits import erase, skip
 from harness.verdicts.criteria import ExtremeLayer, HubIs, TopLayers
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
@@ -59,6 +61,26 @@ def test_a_hub_that_noise_does_not_separate_is_a_tie():
     finding = find(hub(2), [1.0, 0.5, 2.0, 1.5], noise=2.0)
     assert finding.verdict is INCONCLUSIVE
     assert "tie" in finding.sentence
+
+
+def test_families_that_disagree_are_not_separation():
+    """L0 leads by a quarter on average, and trails in one family of four: the paired test calls it a tie."""
+    means = np.ones((3, 4))
+    means[0], means[1, 0] = 2.0, 3.01
+    finding = find(hub(0), means)
+    assert "leading by 24" in finding.sentence
+    assert finding.verdict is INCONCLUSIVE, finding.sentence
+
+
+def test_a_tie_is_shown_against_every_layer_that_may_yet_lead():
+    """L0 and L1 tie to within a hundredth, but L2 was measured too badly to rule it out as the hub."""
+    sweep = profile([2.0, 1.99, 1.8])["layer_sweep"]
+    assert judge_criterion(hub(None), measured({"layer_sweep": sweep})).verdict is REFUTED
+    values = sweep.metrics["kl_nats"].copy()
+    values[2] += np.where(np.arange(values.shape[1]) // 2 % 2, 9.0, -9.0)  # alternating between templates
+    shaky = replace(sweep, metrics={"kl_nats": values})
+    finding = judge_criterion(hub(None), measured({"layer_sweep": shaky}))
+    assert finding.verdict is INCONCLUSIVE, finding.sentence
 
 
 def test_the_wrong_layer_is_backed_less_often_than_the_level_allows():
@@ -127,6 +149,9 @@ def test_a_layer_the_model_lacks_and_a_layer_not_measured_are_errors():
     holed = {"layer_sweep": sweep.select(lambda probe: probe != skip(2))}
     with pytest.raises(MissingEvidence, match="lacks L2"):
         judge_criterion(hub(3), measured(holed))
+    twice = table([skip(0), skip(1), erase(1)], {"kl_nats": [1.0, 2.0, 3.0]})
+    with pytest.raises(MissingEvidence, match="every one of 2 layers once"):
+        judge_criterion(hub(1), measured({"layer_sweep": twice}))
     with pytest.raises(MissingEvidence, match="lacks L4"):
         judge_criterion(hub(3), measured({"layer_sweep": sweep}, 5))
 
@@ -159,6 +184,11 @@ def test_extreme_layer_at_its_boundaries(layer, which, means, verdict):
 def test_top_layers_at_its_boundaries(means, verdict):
     finding = find(TopLayers(layers=frozenset({0, 1}), rationale="a test"), means)
     assert finding.verdict is verdict, finding.sentence
+
+
+def test_top_layers_in_noise_are_inconclusive():
+    finding = find(TopLayers(layers=frozenset({0, 1}), rationale="r"), [3.0, 2.0, 1.9, 1.0], noise=0.5)
+    assert finding.verdict is INCONCLUSIVE, finding.sentence
 
 
 def test_top_layers_can_be_refuted_among_many_pairs():

@@ -33,7 +33,13 @@ def find(criterion, means, noise=1e-4):
 
 @pytest.mark.parametrize(
     ("third", "noise", "verdict"),
-    [(2.002, 1e-4, SUPPORTED), (1.998, 1e-4, REFUTED), (2.0, 1e-4, INCONCLUSIVE), (2.05, 0.5, INCONCLUSIVE)],
+    [
+        (2.002, 1e-4, SUPPORTED),
+        (1.998, 1e-4, REFUTED),
+        (2.0, 1e-4, INCONCLUSIVE),
+        (2.05, 0.5, INCONCLUSIVE),
+        (1.9, 0.5, INCONCLUSIVE),
+    ],
 )
 def test_top_spread_at_its_boundary(third, noise, verdict):
     finding = find(TopSpread(k=3, at_most_nats=1.0, rationale="r"), [1.0, 3.0, 2.5, third, 0.5], noise)
@@ -49,6 +55,7 @@ def test_top_spread_at_its_boundary(third, noise, verdict):
         (0.749, 1e-4, REFUTED),
         (1.25, 1e-4, INCONCLUSIVE),
         (1.2, 0.5, INCONCLUSIVE),
+        (1.3, 0.5, INCONCLUSIVE),
     ],
 )
 def test_flat_at_its_boundaries(layer, noise, verdict):

@@ -1,4 +1,4 @@
-"""What the atlas's task suites got wrong (FIGURES.md, section 14), one test each, over every candidate here."""
+"""What the atlas's task suites got wrong (FIGURES.md, section 14), one test each, over all candidates."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_trailing_whitespace_is_refused_on_both_sides(side: str, end: str) -> No
 
 
 def test_an_answer_that_changes_earlier_tokens_is_refused() -> None:
-    """`foo` then `bar` may become one token `foobar`: the prompt that was measured would not be the one given."""
+    """`the` then `re` becomes the one token `there`: what is measured would not be the prompt given."""
     pair = sound_pair()
     merged = replace(
         pair, clean=replace(pair.clean, answer="re"), corrupt=replace(pair.corrupt, foil="re")

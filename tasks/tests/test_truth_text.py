@@ -144,7 +144,7 @@ def test_delimiters_close_the_innermost_open_one(pairs_of: PairsOf) -> None:
 
 
 def completed_json(text: str) -> object:
-    """The JSON value that starts last-but-outermost in `text`, closed with what is still open; a bare key gets 0."""
+    """The first JSON value that runs to the end of `text`, once closed; a bare key gets 0."""
     for start in [i for i, sign in enumerate(text) if sign in "[{"]:
         fragment = text[start:]
         if fragment.count('"') % 2:

@@ -1,0 +1,188 @@
+"""Edits: what they print as, what is refused, and that JSON keeps all of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from harness.edits import (
+    Action,
+    Edit,
+    Exit,
+    InvalidEdit,
+    Probe,
+    Site,
+    Stream,
+    erase,
+    format_layers,
+    from_json,
+    patch,
+    skip,
+    to_json,
+    zero,
+)
+
+LAYERS = st.integers(0, 200)
+SITES = st.one_of(
+    st.builds(Site, layer=LAYERS, stream=st.sampled_from([s for s in Stream if s is not Stream.Z])),
+    st.builds(Site, layer=LAYERS, stream=st.just(Stream.Z), head=st.integers(0, 64)),
+)
+POSITIONS = st.none() | st.lists(st.integers(-30, 30), min_size=1, max_size=4).map(tuple)
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> Edit:
+    """Any edit that can be built, several sites and positions included."""
+    action = draw(st.sampled_from(list(Action)))
+    blocks = st.builds(Site, layer=LAYERS, stream=st.just(Stream.RESID_POST))
+    kind = blocks if action is Action.SKIP else SITES
+    sites = draw(st.lists(kind, min_size=1, max_size=5, unique=True))
+    ordered = tuple(sorted(sites, key=lambda s: (s.layer, s.stream, -1 if s.head is None else s.head)))
+    donor = draw(st.text(min_size=1, max_size=8)) if action is Action.PATCH else None
+    return Edit(sites=ordered, action=action, positions=draw(POSITIONS), donor=donor)
+
+
+PROBES = edits() | st.builds(Exit, layer=LAYERS, normed=st.booleans())
+
+
+@given(PROBES)
+@example(patch(Stream.Z, 3, "corrupt", head=0, positions=(0, -1)))
+def test_json_gives_every_probe_back(probe: Probe) -> None:
+    again = from_json(json.loads(json.dumps(to_json(probe))))
+
+    assert again == probe
+    assert hash(again) == hash(probe)
+    assert str(again) == str(probe)
+
+
+@given(PROBES, PROBES)
+def test_different_probes_have_different_json(one: Probe, two: Probe) -> None:
+    assert (to_json(one) == to_json(two)) == (one == two)
+
+
+@pytest.mark.parametrize(
+    ("probe", "name"),
+    [
+        (skip(14), "skip L14"),
+        (skip(8, 4, 5, 6, 7, 15), "skip L4-L8+L15"),
+        (erase(0), "erase L0"),
+        (erase(3, 4), "erase L3-L4"),
+        (zero(Stream.ATTN_OUT, 2), "zero attn_out L2"),
+        (zero(Stream.MLP_OUT, 2), "zero mlp_out L2"),
+        (zero(Stream.Z, 14, head=3), "zero L14H3"),
+        (patch(Stream.RESID_POST, 0, "self"), "patch L0 from self"),
+        (patch(Stream.Z, 1, "clean", head=2, positions=(-1,)), "patch L1H2 from clean at -1"),
+        (Exit(layer=7, normed=True), "exit L7 normed"),
+        (Exit(layer=7, normed=False), "exit L7 without norm"),
+    ],
+)
+def test_printed_names(probe: Probe, name: str) -> None:
+    assert str(probe) == name
+
+
+def test_an_erase_at_some_positions_says_which() -> None:
+    everywhere = erase(2)
+    there = Edit(sites=everywhere.sites, action=Action.ZERO, positions=(0, 3))
+    assert str(there) == "erase L2 at 0,3"
+
+
+def test_zero_of_a_block_and_a_sublayer_together_is_not_called_an_erase() -> None:
+    sites = (Site(layer=1, stream=Stream.ATTN_OUT), Site(layer=1, stream=Stream.RESID_POST))
+    assert str(Edit(sites=sites, action=Action.ZERO)) == "zero attn_out L1, resid_post L1"
+
+
+def test_layers_and_blocks() -> None:
+    sites = (Site(layer=1, stream=Stream.ATTN_OUT), Site(layer=4, stream=Stream.RESID_POST))
+    edit = Edit(sites=sites, action=Action.ZERO)
+    assert edit.layers == (1, 4)
+    assert edit.blocks == (4,)
+
+
+def test_blocks_are_sorted_and_counted_once() -> None:
+    assert skip(5, 3, 5) == skip(3, 5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sites": ()}, "at least one"),
+        ({"sites": (Site(layer=2, stream=Stream.MLP_OUT), Site(layer=1, stream=Stream.MLP_OUT))}, "sorted"),
+        ({"sites": (Site(layer=1, stream=Stream.MLP_OUT),) * 2}, "distinct"),
+        ({"sites": (Site(layer=1, stream=Stream.MLP_OUT),), "action": Action.SKIP}, "resid_post only"),
+        ({"sites": (Site(layer=1, stream=Stream.Z, head=0),), "action": Action.SKIP}, "resid_post only"),
+        ({"action": Action.PATCH}, "donor"),
+        ({"donor": "clean"}, "donor"),
+        ({"action": Action.SKIP, "donor": "clean"}, "donor"),
+        ({"positions": ()}, "no position"),
+    ],
+)
+def test_an_edit_without_a_meaning_is_refused(fields: dict[str, Any], said: str) -> None:
+    sound: dict[str, Any] = {
+        "sites": (Site(layer=1, stream=Stream.RESID_POST),),
+        "action": Action.ZERO,
+    }
+    Edit(**sound)
+    with pytest.raises(InvalidEdit, match=said):
+        Edit(**{**sound, **fields})
+
+
+@pytest.mark.parametrize(
+    ("layer", "stream", "head"),
+    [(-1, Stream.RESID_POST, None), (0, Stream.RESID_POST, 0), (0, Stream.ATTN_OUT, 1), (0, Stream.Z, None)],
+)
+def test_a_site_without_a_meaning_is_refused(layer: int, stream: Stream, head: int | None) -> None:
+    with pytest.raises(InvalidEdit, match=f"layer {layer}|at L{layer}"):
+        Site(layer=layer, stream=stream, head=head)
+
+
+def test_an_exit_before_the_first_block_is_refused() -> None:
+    Exit(layer=0, normed=True)
+    with pytest.raises(InvalidEdit, match="layer -1"):
+        Exit(layer=-1, normed=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"sites": [[0, "resid_post"]]},
+        {"action": "melt", "sites": [[0, "resid_post"]]},
+        {"action": "zero", "sites": [[0, "resid_pre"]]},
+        {"action": "zero", "sites": []},
+        {"action": "zero", "sites": [[-1, "resid_post"]]},
+        {"action": "zero", "sites": [[0, "z"]]},
+        {"action": "skip", "sites": [[0, "resid_post"]], "donor": "clean"},
+        {"exit": 3},
+    ],
+)
+def test_json_of_no_probe_is_refused(value: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [
+        ((), ""),
+        ((0,), "L0"),
+        ((4, 5), "L4-L5"),
+        ((4, 5, 6, 8), "L4-L6+L8"),
+        ((0, 2, 4), "L0+L2+L4"),
+        ((9, 10, 11, 20, 21), "L9-L11+L20-L21"),
+    ],
+)
+def test_format_layers(layers: tuple[int, ...], text: str) -> None:
+    assert format_layers(layers) == text
+
+
+@given(st.sets(LAYERS, min_size=1))
+def test_format_layers_names_each_layer_once(layers: set[int]) -> None:
+    said: list[int] = []
+    for part in format_layers(tuple(sorted(layers))).split("+"):
+        ends = [int(end.removeprefix("L")) for end in part.split("-")]
+        said += range(ends[0], ends[-1] + 1)
+    assert said == sorted(layers)
