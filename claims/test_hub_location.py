@@ -450,7 +450,7 @@ CLAIMS = (
         id="coder-hub",
         sentence="Training on code moves the hub of the 0.5B model from L2 to L22.",
         source=AUDIT,
-        falsified_by="another block separated from L22, or a tie",
+        falsified_by="another block separated from L22",
         models=("qwen_coder0_5b",),
         criteria={p: (HubIs(layer=22, rationale=LEADS),) for p in (PUBLISHED, SOUND)},
         published=(Published(value=18.47, unit="nats", what="mean KL at L22 (L2: 18.13)", source=AUDIT),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.claim import Claim
 from harness.effects import Effects, pool
@@ -25,38 +26,55 @@ def assess(
     """
     asked = [c for c in claims if not c.joint and c.applies_to(model) and protocol in c.criteria]
     names = dict.fromkeys(name for claim in asked for name in claim.experiments(protocol))
-    invalid: dict[str, str] = {}
-    tables: dict[str, Effects] = {}
-    for name in names:
-        records = [evidence(model, name, protocol, seed) for seed in seeds]
-        problem = _instrument_problem(records)
-        if problem:
-            invalid[name] = problem
-        else:
-            tables[name] = pool([record.effects for record in records])
-    broken = {c.id: [invalid[n] for n in c.experiments(protocol) if n in invalid] for c in asked}
+    found = _gather(model, tuple(names), protocol, seeds, evidence)
+    broken = {
+        c.id: [found.problems[n] for n in c.experiments(protocol) if n in found.problems] for c in asked
+    }
     sound = [c for c in asked if not broken[c.id]]
-    verdicts = judge_chapter(sound, protocol, tables) if sound else {}
+    verdicts = judge_chapter(sound, protocol, found.tables, n_layers=found.n_layers) if sound else {}
     return {c.id: _invalid(broken[c.id]) if broken[c.id] else verdicts[c.id] for c in asked}
 
 
 def assess_joint(claim: Claim, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence) -> Judgement:
     """Judge a claim that compares models, the seeds pooled. Raises what `evidence` raises."""
     assert isinstance(claim.models, tuple), "a joint claim names its models"
-    tables: dict[str, Mapping[str, Effects]] = {}
-    problems = []
-    for model in claim.models:
-        tables[model] = {}
-        found = {}
-        for name in claim.experiments(protocol):
-            records = [evidence(model, name, protocol, seed) for seed in seeds]
-            problem = _instrument_problem(records)
-            if problem:
-                problems.append(f"{model}: {problem}")
-            else:
-                found[name] = pool([record.effects for record in records])
-        tables[model] = found
-    return _invalid(problems) if problems else judge_joint(claim, protocol, tables)
+    names = claim.experiments(protocol)
+    found = {model: _gather(model, names, protocol, seeds, evidence) for model in claim.models}
+    problems = [f"{model}: {text}" for model, f in found.items() for text in f.problems.values()]
+    if problems:
+        return _invalid(problems)
+    return judge_joint(
+        claim,
+        protocol,
+        {model: f.tables for model, f in found.items()},
+        n_layers={model: f.n_layers for model, f in found.items()},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gathered:
+    """One model's pooled tables by experiment, and what is wrong with those that cannot be used."""
+
+    tables: Mapping[str, Effects]
+    problems: Mapping[str, str]
+    n_layers: int
+
+
+def _gather(
+    model: str, experiments: Sequence[str], protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence
+) -> _Gathered:
+    tables: dict[str, Effects] = {}
+    problems: dict[str, str] = {}
+    n_layers = 0
+    for name in experiments:
+        records = [evidence(model, name, protocol, seed) for seed in seeds]
+        n_layers = records[0].question.n_layers
+        problem = _instrument_problem(records)
+        if problem:
+            problems[name] = problem
+        else:
+            tables[name] = pool([record.effects for record in records])
+    return _Gathered(tables=tables, problems=problems, n_layers=n_layers)
 
 
 def _instrument_problem(records: Sequence[Evidence]) -> str:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def family(name: str, description: str, templates: Sequence[Template]) -> TaskFamily:
-    """A family over `templates`, each named by its function.
+    """A family over `templates`, each named by its function. Its `candidates()` raises where a group has no contrast.
 
     Raises:
         ValueError: two templates have the same name.
@@ -62,7 +62,15 @@ def _pairs(family_name: str, template: Template) -> list[PromptPair]:
 
 
 def _contrasts(group: Group) -> Iterator[tuple[Variant, Variant]]:
-    """Each variant as clean with the next few variants, cyclically, whose answer differs."""
+    """Each variant as clean with the next few variants, cyclically, whose answer differs.
+
+    Raises:
+        ValueError: all answers are the same, so the group has no contrast and its prompts would vanish unseen.
+    """
+    if len({answer for _, answer in group}) < 2:
+        raise ValueError(
+            f"group {list(group)!r} has no two answers that differ; vary what decides the answer"
+        )
     for index, clean in enumerate(group):
         partners = 0
         for step in range(1, len(group)):

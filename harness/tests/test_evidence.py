@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -142,6 +143,7 @@ def small(make: Make) -> Evidence:
 
 def test_one_altered_character_is_refused_wherever_it_is(make_evidence: Make) -> None:
     text = to_text(small(make_evidence))
+    tried = 0
     for i, old in enumerate(text):
         for new in {"0", "7", "x", '"', " "} - {old}:
             if old.isspace() and new == " ":
@@ -149,7 +151,8 @@ def test_one_altered_character_is_refused_wherever_it_is(make_evidence: Make) ->
             altered = text[:i] + new + text[i + 1 :]
             with pytest.raises(EvidenceCorrupt, match=r"^cell\.json cannot be trusted .*measure again$"):
                 from_text(altered, source="cell.json")
-                pytest.fail(f"accepted {new!r} for {old!r} at {text[i - 20 : i + 20]!r}")
+            tried += 1
+    assert tried > 4 * 1500
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -197,8 +200,6 @@ def test_a_record_in_latin_1_is_refused_by_name(make_evidence: Make, tmp_path: P
 
 def resigned(body: dict[str, Any]) -> str:
     """The text of a body with a digest that fits it, as a well-meant edit by a tool would leave it."""
-    import hashlib
-
     content = {k: v for k, v in body.items() if k not in ("format", "digest")}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps({**body, "digest": digest})
@@ -262,15 +263,23 @@ def test_equal_questions_have_equal_digests_and_a_changed_field_another(make_evi
     assert len(digests) == 1 + len(fields(Question))
 
 
-def test_the_digest_of_a_question_does_not_drift() -> None:
-    """A drift would make every stored answer look unasked; this one was computed by hand with sha256sum."""
-    names = [f.name for f in fields(Question)]
-    given_fields: dict[str, Any] = {
-        name: name for name in names if name not in ("protocol", "seed", "n_layers")
+def test_the_digest_of_a_question_is_that_of_its_fields_as_json(make_evidence: Make) -> None:
+    """Written out, so that a drift (which would make every stored answer look unasked) is noticed."""
+    written = (
+        '{"attn_implementation": "sdpa", "code": "c", "definition": "d", "device": "cpu", "dtype": "float32", '
+        '"experiment": "layer_sweep", "model": "m", "n_layers": 30, "protocol": "sound", "seed": 42, '
+        '"suite_digest": "s", "tokenizer_digest": "t", "torch": "2.13.0", "transformers": "5.23.0", '
+        '"weights_digest": "w"}'
+    )
+    short = {
+        "code": "c",
+        "definition": "d",
+        "suite_digest": "s",
+        "tokenizer_digest": "t",
+        "weights_digest": "w",
     }
-    question = Question(**given_fields, protocol=Protocol.SOUND, seed=42, n_layers=30)
-    expected = "6a0d" * 16
-    assert question.digest == expected
+    question = replace(make_evidence().question, model="m", n_layers=30, **short)
+    assert question.digest == hashlib.sha256(written.encode()).hexdigest()
 
 
 def test_a_real_sized_record_stays_small(make_evidence: Make) -> None:

@@ -117,7 +117,7 @@ def test_a_long_template_is_thinned_evenly() -> None:
 
 def test_two_templates_of_one_name_are_refused() -> None:
     def one():
-        yield []
+        yield [("a", " a"), ("b", " b")]
 
     with pytest.raises(ValueError, match=r"template names \['one'\] are used twice"):
         family("f", "x.", (one, one))
@@ -136,3 +136,14 @@ def test_enumeration_is_fast_and_imports_no_model_code() -> None:
     ).stdout.split(maxsplit=1)
     assert float(seconds) < 0.5
     assert modules.strip() == "[]"
+
+
+@pytest.mark.parametrize("group", [[], [("a b", " a")], [("a b", " c"), ("b a", " c")]])
+def test_a_group_without_contrast_is_refused(group: list[tuple[str, str]]) -> None:
+    """Its prompts would vanish from the suite and nobody would notice."""
+
+    def flat():
+        yield group
+
+    with pytest.raises(ValueError, match="no two answers that differ"):
+        family("f", "x.", (flat,)).candidates()
