@@ -111,6 +111,7 @@ CLAIMS = (
             ),
         },
         expected={PUBLISHED: SUPPORTED, SOUND: SUPPORTED},
+        borderline={PUBLISHED: ("smollm2_135m",)},
         published=(
             Published(value=0.0, unit="share", what="argmax match at L27 of 1.5B", source=ATLAS_1_5B),
         ),

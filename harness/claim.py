@@ -64,6 +64,9 @@ class Claim:
     models: tuple[str, ...] | EveryModel
     criteria: Mapping[Protocol, tuple[AnyCriterion, ...]] = field(default_factory=dict)
     expected: Mapping[Protocol, Expected] = field(default_factory=dict)
+    borderline: Mapping[Protocol, tuple[str, ...]] = field(default_factory=dict)
+    """Models whose effect lies so near a threshold that one draw of prompts alone may be inconclusive: known from
+    a run, noted afterwards. It excuses that verdict in a test of one seed, and no other."""
     published: tuple[Published, ...] = ()
     joint: bool = False
     over_seeds: bool = False

@@ -58,7 +58,8 @@ def draw_model(spec: ModelSpec, judge: Judge, path: Path) -> bool:
             if metric != "kl_nats":
                 axis.set_ylim(-0.03, 1.03)
             axis.spines[["top", "right"]].set_visible(False)
-            axis.legend(frameon=False, fontsize=8)
+            if axis.lines:  # one experiment of the two may not be recorded
+                axis.legend(frameon=False, fontsize=8)
         effects = next(iter(tables.values()))
         figure.suptitle(
             f"{spec.title}: {len(effects.prompts)} prompts, {len(effects.families)} families, "

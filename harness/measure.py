@@ -18,7 +18,7 @@ from harness.effects import BASELINE, METRICS, Effects, PromptRecord
 from harness.engine.blocks import Stack
 from harness.engine.parity import Parity, check_parity
 from harness.engine.sweep import CONSTANCY, GroupResult, Item, sweep
-from harness.evidence import Check, Evidence, Question
+from harness.evidence import Check, Evidence, Question, read
 from harness.experiments import NO_OP, SUITE, Experiment, skip_everything
 from harness.latency import speedups
 from harness.models.loading import LoadedModel
@@ -107,8 +107,7 @@ def measure(
         if known is not None:
             return known
         evidence = _measure(subject, experiment, question, store, memory_bytes, progress)
-        store.put(evidence)
-        return evidence
+        return read(store.put(evidence))  # what is judged now is, to the digit, what will be judged again
 
 
 def _measure(

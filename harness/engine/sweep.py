@@ -259,7 +259,7 @@ def _climb(
     variants = resid.new_empty((len(plan.edits), n, length, d_model))
     final = resid.new_empty((len(plan.probes), n, d_model))
     normed = [True] * len(plan.probes)
-    active = 0
+    active, alike = 0, dict[int, bool]()
     for layer in range(stack.n_layers):
         last = layer == stack.n_layers - 1
         edited = {v for v in range(active) if layer in plan.edits[v][1].layers}
@@ -269,10 +269,11 @@ def _climb(
         donors.step(layer, with_z=_needs_z(plan, layer, range(len(plan.edits))))
         for v in edited:
             variants[v] = _edit_active(stack, layer, plan.edits[v][1], variants[v], donors)
-        plain = [v for v in range(active) if v not in edited]
+        plain = {v: alike[v] for v in range(active) if v not in edited}
         _advance(stack, layer, variants, plain, last_only=last)
         for v in entering:
             variants[v] = edited_post(stack, layer, plan.edits[v][1], run, donors)
+        alike |= {v: _prompts_alike(variants[v]) for v in (*edited, *entering)}
         active += len(entering)
         resid = run.resid_post
         for row, exit_ in plan.exits:
@@ -286,23 +287,33 @@ def _climb(
     return final, normed, resid[:, -1]
 
 
-def _advance(stack: Stack, layer: int, variants: Tensor, plain: list[int], *, last_only: bool) -> None:
-    """Run the block, in place, on the variants that are not edited here, in chunks of about CHUNK_TOKENS."""
-    if not plain:
-        return
-    _, n, length, _ = variants.shape
-    rows = variants.view(-1, length, variants.shape[-1])
-    per_chunk = max(1, CHUNK_TOKENS // length)
-    for start, stop in _runs(plain):
-        for a in range(start * n, stop * n, per_chunk):
-            b = min(a + per_chunk, stop * n)
-            x = rows[a:b]
-            mid = x + stack.attn_out(layer, stack.operator(layer, x))
-            if last_only:
-                mid = mid[:, -1:]
-                rows[a:b, -1:] = mid + stack.mlp_out(layer, mid)
-            else:
-                rows[a:b] = mid + stack.mlp_out(layer, mid)
+def _advance(
+    stack: Stack, layer: int, variants: Tensor, plain: Mapping[int, bool], *, last_only: bool
+) -> None:
+    """Run the block, in place, on the variants that are not edited here, in chunks of about CHUNK_TOKENS.
+
+    `plain[v]` says that v's rows are equal over the prompts (an erased stream): one row is run for all of them.
+    """
+    _, n, length, d_model = variants.shape
+    rows = variants.view(-1, length, d_model)
+    wanted = [v * n + i for v, one in plain.items() for i in range(1 if one else n)]
+    index = torch.tensor(wanted, dtype=torch.long, device=rows.device)
+    for chunk in torch.split(index, max(1, CHUNK_TOKENS // length)) if wanted else ():
+        x = rows[chunk]
+        mid = x + stack.attn_out(layer, stack.operator(layer, x))
+        if last_only:
+            mid = mid[:, -1:]
+            rows[chunk, -1:] = mid + stack.mlp_out(layer, mid)
+        else:
+            rows[chunk] = mid + stack.mlp_out(layer, mid)
+    for v, one in plain.items():
+        if one:
+            variants[v, 1:] = variants[v, :1]
+
+
+def _prompts_alike(rows: Float[Tensor, "prompt pos d_model"]) -> bool:
+    """True when every prompt's rows are equal to the bit: whatever follows is equal as well."""
+    return len(rows) > 1 and bool((rows == rows[:1]).all())
 
 
 def _edit_active(stack: Stack, layer: int, edit: Edit, x: Tensor, donors: Donors) -> Tensor:
@@ -318,17 +329,6 @@ def _edit_active(stack: Stack, layer: int, edit: Edit, x: Tensor, donors: Donors
 def _needs_z(plan: _Plan, layer: int, variants: Iterable[int]) -> bool:
     sites = (site for v in variants for site in plan.edits[v][1].sites)
     return any(site.layer == layer and site.stream is Stream.Z for site in sites)
-
-
-def _runs(indices: list[int]) -> list[tuple[int, int]]:
-    """Ascending indices as half-open ranges: [0, 1, 2, 5] -> [(0, 3), (5, 6)]."""
-    runs: list[tuple[int, int]] = []
-    for i in indices:
-        if runs and runs[-1][1] == i:
-            runs[-1] = (runs[-1][0], i + 1)
-        else:
-            runs.append((i, i + 1))
-    return runs
 
 
 def _groups(

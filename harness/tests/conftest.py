@@ -113,9 +113,7 @@ def subject(planted_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Subj
     from harness.models import load
 
     torch.set_num_threads(1)
-    spec = ModelSpec(
-        id="planted_hub", title="Planted hub", source=LocalDir(path=planted_dir), license="none"
-    )
+    spec = ModelSpec(id="planted_hub", title="Planted hub", source=LocalDir(path=planted_dir), license="none")
     return Subject(load(spec, cache_dir=tmp_path_factory.mktemp("cache")))
 
 
@@ -155,7 +153,8 @@ def make_evidence() -> Callable[..., Evidence]:
         experiment = EXPERIMENTS[fields["experiment"]]
         fields.setdefault("definition", experiment.definition(fields["protocol"], fields["n_layers"]))
         probes = experiment.probes(fields["protocol"], fields["n_layers"])
-        effects = rest.get("effects") or table(probes, {"kl_nats": means}, noise=noise, seed=fields["seed"])
+        levels = {"kl_nats": means, "top5_overlap": [0.6] * len(probes), "argmax_match": [0.5] * len(probes)}
+        effects = rest.get("effects") or table(probes, levels, noise=noise, seed=fields["seed"])
         return Evidence(
             question=Question(**fields),
             effects=effects,

@@ -36,7 +36,9 @@ def assert_equals_naive(model, stack, items, probes, **options):
             for name in METRICS:
                 gap = abs(expected[name] - table[name][i, j])
                 worst = max(worst, gap)
-                assert gap <= 1e-4 + 1e-4 * expected["kl_nats"], f"{name} of '{probe}' on prompt {j}: off by {gap}"
+                assert gap <= 1e-4 + 1e-4 * expected["kl_nats"], (
+                    f"{name} of '{probe}' on prompt {j}: off by {gap}"
+                )
     return worst
 
 
@@ -71,9 +73,13 @@ def mixed_edits(draw):
     """An edit at any mixture of sites, at all positions or at some."""
     streams = st.sampled_from([Stream.RESID_POST, Stream.ATTN_OUT, Stream.MLP_OUT])
     sites = draw(
-        st.sets(st.builds(lambda layer, s: Site(layer=layer, stream=s), st.integers(0, 3), streams), min_size=1)
+        st.sets(
+            st.builds(lambda layer, s: Site(layer=layer, stream=s), st.integers(0, 3), streams), min_size=1
+        )
     )
-    positions = draw(st.none() | st.sets(st.sampled_from([0, 1, -1, -2]), min_size=1).map(lambda s: tuple(sorted(s))))
+    positions = draw(
+        st.none() | st.sets(st.sampled_from([0, 1, -1, -2]), min_size=1).map(lambda s: tuple(sorted(s)))
+    )
     action = draw(st.sampled_from([Action.ZERO, Action.PATCH]))
     donor = "self" if action is Action.PATCH else None
     return Edit(sites=tuple(sorted(sites)), action=action, positions=positions, donor=donor)

@@ -309,19 +309,17 @@ def test_the_lock_of_a_killed_process_does_not_block(make_evidence: Make, tmp_pa
     path = store.path(question).with_suffix(".lock")
     path.parent.mkdir(parents=True)
     script = (
-        "import sys, time; from filelock import FileLock; FileLock(sys.argv[1]).acquire(); "
+        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
         "print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == b"held"
-        with (
-            pytest.raises(StoreUnwritable, match="another run"),
-            store.lock(question, timeout_s=0.1),
-        ):
-            pytest.fail("the other process does not hold it")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == b"held"
+            with pytest.raises(StoreUnwritable, match="another run"), store.lock(question, timeout_s=0.1):
+                pytest.fail("the other process does not hold it")
+        finally:
+            process.send_signal(signal.SIGKILL)
     assert path.exists()
     with store.lock(question, timeout_s=1):
         pass
