@@ -7,7 +7,7 @@ import sys
 from harness.evidence import EvidenceCorrupt
 from harness.models.spec import ModelError
 from harness.store import StoreUnwritable
-from harness.verdicts.verdict import ClaimInconclusive, ClaimRefuted, InstrumentInvalid
+from harness.verdicts.verdict import ClaimInconclusive, ClaimRefuted, InstrumentInvalid, MissingEvidence
 from tasks.sampling import NotEnoughPrompts
 
 _LAZY = {
@@ -28,6 +28,7 @@ def plain_errors() -> tuple[type[BaseException], ...]:
         ClaimRefuted,
         ClaimInconclusive,
         InstrumentInvalid,
+        MissingEvidence,
     )
     loaded = [
         getattr(sys.modules[name], error)

@@ -73,6 +73,8 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
         for name in ("weights_digest", "tokenizer_digest"):
             if getattr(q, name) != getattr(new.question, name):
                 return f"the {name.removesuffix('_digest')} differ"
+        if old.effects.prompts != new.effects.prompts:
+            return "other prompts are drawn"
     return ""
 
 

@@ -19,7 +19,7 @@ from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
 from harness.recording import staleness
 from harness.store import Recorded, write_atomic
-from harness.verdicts.verdict import Judgement, Verdict, not_run
+from harness.verdicts.verdict import Judgement, MissingEvidence, Verdict, not_run
 
 DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
 
@@ -120,6 +120,8 @@ class Judge:
                     used += [self.evidence(spec.id, name, protocol, seed) for seed in self.seeds]
             except NoEvidence as reason:
                 judgements[protocol] = not_run(f"{reason}; {how_to_run(spec)}")
+            except MissingEvidence as reason:
+                judgements[protocol] = not_run(f"the card does not fit this model: {reason}")
         return Row(
             claim=claim,
             models=(spec.id,),
@@ -133,10 +135,12 @@ class Judge:
         self, claim: Claim, chapter: Sequence[Claim], model: str, protocol: Protocol
     ) -> tuple[Judgement, str]:
         """The verdict over all seeds, and how many seeds alone give the same."""
-        pooled = self._assessed(chapter, model, protocol, self.seeds)[claim.id]
+        self._require(model, claim, protocol)
+        peers = [c for c in chapter if c.over_seeds == claim.over_seeds and self._has(model, c, protocol)]
+        pooled = self._assessed(peers, model, protocol, self.seeds)[claim.id]
         if claim.over_seeds:
             return pooled, "all seeds"
-        alone = [self._assessed(chapter, model, protocol, (seed,))[claim.id] for seed in self.seeds]
+        alone = [self._assessed(peers, model, protocol, (seed,))[claim.id] for seed in self.seeds]
         same = sum(j.verdict is pooled.verdict for j in alone)
         opposite = {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}
         if any(j.verdict is opposite.get(pooled.verdict) for j in alone):
@@ -149,11 +153,10 @@ class Judge:
         return pooled, f"{same} of {len(alone)}"
 
     def _assessed(
-        self, chapter: Sequence[Claim], model: str, protocol: Protocol, seeds: tuple[int, ...]
+        self, peers: Sequence[Claim], model: str, protocol: Protocol, seeds: tuple[int, ...]
     ) -> dict[str, Judgement]:
-        key = (tuple(c.id for c in chapter), model, protocol, seeds)
+        key = (tuple(c.id for c in peers), model, protocol, seeds)
         if key not in self._assessed_before:
-            peers = [c for c in chapter if not (c.over_seeds and len(seeds) < 2)]
             self._assessed_before[key] = assess(peers, model, protocol, seeds, self.evidence)
         return self._assessed_before[key]
 
@@ -178,12 +181,16 @@ class Judge:
 
     def _has(self, model: str, claim: Claim, protocol: Protocol) -> bool:
         try:
-            for name in claim.experiments(protocol):
-                for seed in self.seeds:
-                    self.evidence(model, name, protocol, seed)
+            self._require(model, claim, protocol)
         except NoEvidence:
             return False
         return True
+
+    def _require(self, model: str, claim: Claim, protocol: Protocol) -> None:
+        """Raise NoEvidence, with the first reason, unless every table the claim reads is at hand."""
+        for name in claim.experiments(protocol):
+            for seed in self.seeds:
+                self.evidence(model, name, protocol, seed)
 
 
 def how_to_run(spec: ModelSpec) -> str:

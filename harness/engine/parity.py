@@ -42,11 +42,17 @@ def check_parity(stack: Stack, prompts: Sequence[Sequence[int]]) -> Parity:
             for layer in range(stack.n_layers):
                 resid = stack.run(layer, resid).resid_post
             ours = stack.unembed(resid[:, -1])[0].float()
-            worst = max(worst, float((ours - theirs).abs().max()))
-            spread = max(spread, float(theirs.max() - theirs.min()))
-            if not worst <= MAX_LOGIT_GAP * max(spread, 1e-6):
+            if not torch.isfinite(theirs).all():
                 raise ParityError(
-                    f"the engine's logits differ from the model's own by {worst:.3g} "
+                    f"the model gives NaN or infinite logits on {len(ids)} ordinary tokens: check the weights, or "
+                    "measure in float32 (--dtype float32)"
+                )
+            gap = float((ours - theirs).abs().max())
+            spread = max(spread, float(theirs.max() - theirs.min()))
+            worst = max(worst, gap)
+            if not gap <= MAX_LOGIT_GAP * max(spread, 1e-6):  # not: a NaN gap fails too
+                raise ParityError(
+                    f"the engine's logits differ from the model's own by {gap:.3g} "
                     f"(logits span {spread:.3g}): "
                     f"model_type '{config(stack.model).model_type}' does not fit its entry in "
                     "harness/engine/architectures.py"

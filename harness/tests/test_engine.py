@@ -116,6 +116,22 @@ def test_a_model_that_does_not_fit_its_table_entry_is_refused(tiny, items, monke
         check_parity(stack, [items()[0].ids])
 
 
+def test_an_engine_that_gives_nan_does_not_pass_for_equal(tiny, items, monkeypatch):
+    stack = Stack(tiny("qwen2"))
+    monkeypatch.setattr(stack, "attn_out", lambda layer, raw: raw * float("nan"))
+    with pytest.raises(ParityError, match="differ from the model's own by nan"):
+        check_parity(stack, [item.ids for item in items()])
+
+
+def test_a_model_whose_own_logits_are_nan_is_refused_on_load(tiny, items):
+    from copy import deepcopy
+
+    model = deepcopy(tiny("llama"))
+    model.model.norm.weight[0] = float("inf")
+    with pytest.raises(ParityError, match="NaN or infinite logits.*--dtype float32"):
+        check_parity(Stack(model), [items()[0].ids])
+
+
 def test_an_unknown_architecture_is_refused_by_name():
     from transformers import GPT2Config, GPT2LMHeadModel
 

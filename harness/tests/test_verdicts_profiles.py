@@ -201,3 +201,12 @@ def test_prompt_noise_alone_is_no_difference():
 def test_a_model_that_was_not_measured_is_an_error():
     with pytest.raises(MissingEvidence, match="'b', which was not measured"):
         judge_joint_criterion(HubsAt(layers={"a": 0, "b": 1}, rationale="r"), models(a=SMALL))
+
+
+def test_a_tie_at_the_top_within_rounding_is_not_stable_whichever_block_leads():
+    """Twin blocks differ by rounding, always in the same direction: that is no location."""
+    draws = [profile([0.1, 0.5, 0.5 + 2e-8, 0.2], noise=1e-9, seed=seed)["layer_sweep"] for seed in (1, 2)]
+    criterion = StableOverSeeds(min_tau=0.5, rationale="a self-test")
+    finding = judge_criterion(criterion, measured({"layer_sweep": pool(draws)}))
+    assert finding.verdict is INCONCLUSIVE
+    assert "two blocks tie" in finding.sentence

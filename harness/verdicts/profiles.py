@@ -94,7 +94,7 @@ def judge_stable(criterion: StableOverSeeds, measured: Measured) -> Finding:
     refuted.
 
     The draws of prompts are themselves the replication, so nothing is resampled and there is no p-value.
-    Inconclusive: fewer than two seeds. Invalid: a seed whose profile has no shape.
+    Inconclusive: fewer than two seeds, or a tie at the top within rounding. Invalid: a seed whose profile has no shape.
     """
     profile = measured.profile
     seeds = sorted({p.seed for p in profile.prompts})
@@ -109,6 +109,11 @@ def judge_stable(criterion: StableOverSeeds, measured: Measured) -> Finding:
             return invalid(f"in seed {seed} {part.problem}")
     means = np.array([part.template_means @ part.clusters.weights for part in parts.values()])
     tops, tau = means.argmax(axis=1), least_tau(means)
+    runners_up = np.sort(means, axis=1)[:, -2]
+    for seed, lead in zip(seeds, means.max(axis=1) - runners_up, strict=True):
+        if lead <= DEGENERATE_NATS:
+            sentence = f"In seed {seed} two blocks tie at the top, {lead:.1g} nats apart: which one leads is rounding."
+            return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence)
     where = ", ".join(f"L{top} in seed {seed}" for seed, top in zip(seeds, tops, strict=True))
     stable = len(set(tops.tolist())) == 1 and tau >= criterion.min_tau
     return Finding(
