@@ -15,7 +15,7 @@ from harness.edits import Action, Edit
 from harness.engine import naive
 from harness.engine.architectures import resolve_blocks
 
-REPEATS = 7
+REPEATS = 3
 
 
 def speedups(
