@@ -50,6 +50,14 @@ def test_every_and_some_at_their_boundaries(means, every, some):
         assert flipped.verdict is verdict, flipped.sentence
 
 
+def test_the_probe_named_is_the_one_nearest_to_the_bound():
+    """All p-values are at the bootstrap's floor here: the value decides, not the order of the rows."""
+    assert "'skip L2'" in find(bounded(EveryProbe, at_most=1.0), [0.1, 0.3, 0.8, 9.0]).sentence
+    assert "'skip L1'" in find(bounded(EveryProbe, at_least=0.05), [0.8, 0.1, 0.3, 9.0]).sentence
+    assert "'skip L2'" in find(bounded(SomeProbe, at_least=1.0), [0.1, 0.3, 0.8, 9.0]).sentence
+    assert "'skip L1'" in find(bounded(SomeProbe, at_most=0.05), [0.8, 0.1, 0.3, 9.0]).sentence
+
+
 def test_noise_that_straddles_the_bound_is_inconclusive_even_when_the_mean_is_inside():
     finding = find(bounded(EveryProbe, at_most=1.0), [0.95, 0.5, 0.5, 9.0], noise=0.5)
     assert finding.verdict is INCONCLUSIVE, finding.sentence

@@ -27,7 +27,8 @@ def judge_every(criterion: EveryProbe, measured: Measured) -> Finding:
     holds, fails = _p_values(sampled, criterion)
     p_holds, p_fails = float(holds.max()), min(1.0, float(fails.min()) * len(fails))
     if p_holds <= ALPHA:
-        i, verdict, p = int(np.argmax(holds)), Verdict.SUPPORTED, p_holds
+        i = _furthest(sampled.value, holds == holds.max(), criterion.at_most is not None)
+        verdict, p = Verdict.SUPPORTED, p_holds
         said = f"{criterion.bound} for all {len(holds)}; the nearest to it is"
     elif p_fails <= ALPHA:
         # of the probes that are surely beyond, the one furthest beyond
@@ -52,7 +53,8 @@ def judge_some(criterion: SomeProbe, measured: Measured) -> Finding:
         i = _furthest(sampled.value, holds == holds.min(), criterion.at_least is not None)
         verdict, p, said = Verdict.SUPPORTED, p_holds, f"{criterion.bound} for"
     elif p_fails <= ALPHA:
-        i, verdict, p = int(np.argmax(fails)), Verdict.REFUTED, p_fails
+        i = _furthest(sampled.value, fails == fails.max(), criterion.at_least is not None)
+        verdict, p = Verdict.REFUTED, p_fails
         said = f"{criterion.bound} for none of {len(fails)}; the nearest to it is"
     else:
         i, verdict, p = int(np.argmin(holds)), Verdict.INCONCLUSIVE, p_holds
