@@ -85,10 +85,9 @@ CLAIMS = (
     ),
     Claim(
         id="x-final-layer-exit-sanity",
-        sentence="Reading out after the last block without the final norm already fails; with it, it is exact.",
+        sentence="Reading out after the last block without the final norm already fails.",
         source=ALGEBRA,
-        falsified_by="with the norm: any difference from the model; without it: the likeliest token kept on more "
-        "than a fifth of prompts",
+        falsified_by="the likeliest token kept on more than a fifth of prompts",
         models=EVERY_MODEL,
         criteria={
             PUBLISHED: (
@@ -99,7 +98,23 @@ CLAIMS = (
                     at_most=0.20,
                     rationale="the full depth should match always; below a fifth the read-out is broken",
                 ),
-            ),
+            )
+        },
+        expected={PUBLISHED: SUPPORTED},
+        borderline={PUBLISHED: ("smollm2_135m",)},
+        published=(
+            Published(value=0.0, unit="share", what="argmax match at L27 of 1.5B", source=ATLAS_1_5B),
+        ),
+        note="Borderline was noted after the first run: SmolLM2-135M keeps the likeliest token on about 16% of "
+        "prompts, and the interval reaches the threshold.",
+    ),
+    Claim(
+        id="full-depth-exit-exact",
+        sentence="Reading out after the last block with the final norm is the model itself.",
+        source=ALGEBRA,
+        falsified_by="any difference from the model beyond 0.0001 nats",
+        models=EVERY_MODEL,
+        criteria={
             SOUND: (
                 WorstCase(
                     experiment="early_exit",
@@ -108,13 +123,9 @@ CLAIMS = (
                     at_most=1e-4,
                     rationale="the last block's read-out is the model itself, up to float32",
                 ),
-            ),
+            )
         },
-        expected={PUBLISHED: SUPPORTED, SOUND: SUPPORTED},
-        borderline={PUBLISHED: ("smollm2_135m",)},
-        published=(
-            Published(value=0.0, unit="share", what="argmax match at L27 of 1.5B", source=ATLAS_1_5B),
-        ),
+        expected={SOUND: SUPPORTED},
     ),
 )
 

@@ -118,7 +118,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(name="layer_sweep", probes=_layer_sweep, constancy=True),
         Experiment(name="layer_sets", probes=_layer_sets),
         Experiment(name="early_exit", probes=_early_exit),
-        Experiment(name="skip_latency", probes=_skip_latency, timed=True, prompts_per_family=2),
+        Experiment(name="skip_latency", probes=_skip_latency, timed=True, prompts_per_family=2, revision=2),
     )
 }
 

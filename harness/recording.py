@@ -47,6 +47,9 @@ def record(evidence: Evidence, recorded: Recorded, *, rebaseline: bool = False) 
         old = recorded.get(q.model, q.experiment, q.protocol, q.seed)
     except EvidenceCorrupt:
         old = None
+    other = _other_subject(old, evidence) if old is not None else ""
+    if other and not rebaseline:
+        return RecordingOutcome(cell=q.cell, state="different", detail=other)
     if old is not None and not rebaseline and not staleness(old, evidence):
         gap = largest_gap(old.effects, evidence.effects)
         if gap is None:
@@ -70,11 +73,19 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
     if q.suite_digest != suite_digest(SUITE):
         return "the prompts have changed"
     if new is not None:
-        for name in ("weights_digest", "tokenizer_digest"):
-            if getattr(q, name) != getattr(new.question, name):
-                return f"the {name.removesuffix('_digest')} differ"
+        if other := _other_subject(old, new):
+            return other
         if old.effects.prompts != new.effects.prompts:
             return "other prompts are drawn"
+    return ""
+
+
+def _other_subject(old: Evidence, new: Evidence) -> str:
+    """Why the new evidence is of something else than the old: other weights, another tokenizer, another dtype."""
+    for name, what in (("weights_digest", "weights"), ("tokenizer_digest", "tokenizer"), ("dtype", "dtype")):
+        before, after = getattr(old.question, name), getattr(new.question, name)
+        if before != after:
+            return f"other {what}: {before[:12]} -> {after[:12]}"
     return ""
 
 

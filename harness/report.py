@@ -21,8 +21,6 @@ from harness.recording import staleness
 from harness.store import Recorded, write_atomic
 from harness.verdicts.verdict import Judgement, MissingEvidence, Verdict, not_run
 
-DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
-
 
 class NoEvidence(LookupError):
     """A cell that has no usable record; the text says why."""
@@ -61,6 +59,8 @@ class Row:
                 return "**artifact**"
             case (_, Verdict.SUPPORTED) | (Verdict.SUPPORTED, None):
                 return "holds"
+            case (Verdict.NOT_RUN, Verdict.REFUTED):
+                return "open"
             case (_, Verdict.REFUTED) | (Verdict.REFUTED, None):
                 return "falls"
             case _:

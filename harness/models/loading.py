@@ -80,6 +80,7 @@ def load(
         if value not in allowed:
             raise ModelError(f"unknown {name} {value!r}: use one of {', '.join(allowed)}")
     check_device(device)
+    _exact_float32()
     checkpoint = obtain(spec, cache_dir=cache_dir, download=download, wheels=wheels)
     facts = _checked_facts(spec, checkpoint)
     digest = weights_digest(checkpoint, cache_root(cache_dir))
@@ -96,6 +97,14 @@ def load(
         device=device,
         attn_implementation=str(model.config._attn_implementation),
     )
+
+
+def _exact_float32() -> None:
+    """Switch TF32 off: it keeps 10 bits of mantissa where float32 is asked for, and some images turn it on."""
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def read_facts(config: Any) -> ArchitectureFacts:

@@ -210,3 +210,11 @@ def test_a_tie_at_the_top_within_rounding_is_not_stable_whichever_block_leads():
     finding = judge_criterion(criterion, measured({"layer_sweep": pool(draws)}))
     assert finding.verdict is INCONCLUSIVE
     assert "two blocks tie" in finding.sentence
+
+
+@pytest.mark.parametrize(("top", "verdict"), [(9.0, SUPPORTED), (4.3, INCONCLUSIVE)])
+def test_stability_needs_a_hub_to_be_stable(top, verdict):
+    """The same top block in every draw is no stable hub while the pooled profile shows a tie."""
+    base = [1.0, 2.0, 3.0, 4.0, top]
+    finding = judge_criterion(StableOverSeeds(min_tau=0.5, rationale="r"), measured(seeds(base, base, base)))
+    assert finding.verdict is verdict, finding.sentence

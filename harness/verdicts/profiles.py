@@ -7,7 +7,8 @@ import numpy as np
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
 from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.profile import DEGENERATE_NATS, least_tau
-from harness.verdicts.profile_criteria import Flat, StableOverSeeds, TopSpread
+from harness.verdicts.hub import judge_hub
+from harness.verdicts.profile_criteria import Flat, HubIs, StableOverSeeds, TopSpread
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
@@ -94,7 +95,8 @@ def judge_stable(criterion: StableOverSeeds, measured: Measured) -> Finding:
     refuted.
 
     The draws of prompts are themselves the replication, so nothing is resampled and there is no p-value.
-    Inconclusive: fewer than two seeds, or a tie at the top within rounding. Invalid: a seed whose profile has no shape.
+    Inconclusive: fewer than two seeds, a tie at the top within rounding, or no separated hub over all seeds
+    whose stability could be asked. Invalid: a seed whose profile has no shape.
     """
     profile = measured.profile
     seeds = sorted({p.seed for p in profile.prompts})
@@ -116,6 +118,10 @@ def judge_stable(criterion: StableOverSeeds, measured: Measured) -> Finding:
             return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence)
     where = ", ".join(f"L{top} in seed {seed}" for seed, top in zip(seeds, tops, strict=True))
     stable = len(set(tops.tolist())) == 1 and tau >= criterion.min_tau
+    hub = judge_hub(HubIs(layer=None, rationale="stability is of a hub, so there must be one"), measured)
+    if stable and hub.verdict is not Verdict.SUPPORTED:
+        sentence = f"The top block is {where}, but over all seeds no hub is separated: {hub.sentence}"
+        return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, estimate=hub.estimate)
     return Finding(
         verdict=Verdict.SUPPORTED if stable else Verdict.REFUTED,
         sentence=f"The top block is {where}; the least Kendall tau between two seeds is {tau:.3f} "
