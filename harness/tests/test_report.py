@@ -158,7 +158,7 @@ def test_what_was_planted_holds_and_what_was_not_falls(text: str) -> None:
     assert re.fullmatch(r"1\.\d+ \[1\.\d+, 1\.\d+\] nats", effect)
     assert re.fullmatch(r"\d+ / \d+", n)
     assert int(n.split(" / ")[0]) == 360
-    assert re.match(r"CPU, \d+ threads, \d{4}-\d\d-\d\d: ", trace)
+    assert re.match(r"CPU, \d+ threads, float32, \d{4}-\d\d-\d\d: ", trace)
     assert table_rows(text, WRONG_HUB)[0][3] == "refuted"
     assert table_rows(text, WRONG_HUB)[0][7] == "falls"
     assert table_rows(text, STABLE)[0][6] == "all seeds"
@@ -386,7 +386,7 @@ def test_a_joint_claim_is_judged_once_both_models_are_there(root: Path, make_evi
     for model in ("made_up", "second"):
         for seed in SEEDS:
             assert f"[{seed}](evidence/{model}/layer_sweep-sound-seed{seed}.json)" in cells[8]
-    assert cells[8].startswith("CPU, 1 threads, 2026-01-02: made_up layer_sweep sound [42]")
+    assert cells[8].startswith("CPU, 1 threads, float32, 2026-01-02: made_up layer_sweep sound [42]")
     assert all((root.parent / link).exists() for link in links(text))
 
 
