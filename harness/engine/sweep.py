@@ -29,7 +29,7 @@ from harness.engine.editing import Donors, edited_post, needs_run
 from harness.engine.metrics import Baseline, baseline, compare, entropy_nats, kl_nats
 
 CHUNK_TOKENS = 1536
-"""Rows x positions per block call: large enough for the GEMM, small enough for the cache (measured)."""
+"""Rows x positions per block call: large enough for the GEMM, small enough for the cache."""
 GROUP_PROMPTS = 16
 """Prompts per group at most, so that progress and interrupted work are kept in small steps."""
 LOGIT_BYTES = 96 * 2**20
