@@ -6,12 +6,13 @@ arguments transformers itself hands to each block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -20,9 +21,10 @@ from harness.engine.architectures import BlockModules, body, config, final_norm,
 
 @dataclass(frozen=True, kw_only=True)
 class BlockRun:
-    """A block's activations, each [row, pos, d_model] (z: [row, pos, head, d_head], None where not asked).
+    """A block's activations, each [*row, d_model] (z: [*row, head, d_head], None where not asked).
 
     `operator_raw` is the operator's output before any post-norm; `attn_out` is what is added to the stream.
+    `keys` and `values`, [1, row, kv_head, d_head], are kept by the fused blocks.
     """
 
     resid_pre: Tensor
@@ -32,6 +34,20 @@ class BlockRun:
     resid_mid: Tensor
     mlp_out: Tensor
     resid_post: Tensor
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> BlockRun:
+        """The same activations, each changed; keys and values are left out."""
+        return BlockRun(
+            resid_pre=change(self.resid_pre),
+            z=None if self.z is None else change(self.z),
+            operator_raw=change(self.operator_raw),
+            attn_out=change(self.attn_out),
+            resid_mid=change(self.resid_mid),
+            mlp_out=change(self.mlp_out),
+            resid_post=change(self.resid_post),
+        )
 
 
 class Stack:
@@ -41,6 +57,9 @@ class Stack:
         self.model = model
         self.blocks = resolve_blocks(model)
         self._final_norm = final_norm(model)
+        lm_head = cast("nn.Linear", model.lm_head)
+        self.unembedding = lm_head.weight.detach().float()  # the same tensor where it is float32 already
+        self.unembedding_bias = None if lm_head.bias is None else lm_head.bias.detach().float()
         self._arguments: dict[int, list[dict[str, Any]]] = {}
 
     @property
@@ -61,8 +80,8 @@ class Stack:
         self, resid: Float[Tensor, "row d_model"], *, normed: bool = True
     ) -> Float[Tensor, "row vocab"]:
         """Logits of residuals at one position; with `normed` False the final norm is left out."""
-        hidden = self._final_norm(resid) if normed else resid
-        logits = cast("Tensor", self.model.lm_head(hidden))  # type: ignore[operator]
+        hidden = self._final_norm(resid.float()) if normed else resid.float()
+        logits = F.linear(hidden, self.unembedding, self.unembedding_bias)
         cap = getattr(config(self.model), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -70,6 +89,15 @@ class Stack:
         """Record what transformers hands to each block for prompts of this many tokens."""
         if length not in self._arguments:
             self._arguments[length] = _record_arguments(self.model, self.blocks, length)
+
+    def rotary(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin, [1, pos, d_head], that a block's attention is handed for at least this many positions."""
+        enough = [known for known in self._arguments if known >= length]
+        if not enough:
+            enough = [1 << max(5, (length - 1).bit_length())]
+            self.prepare(enough[0])
+        cos, sin = self._arguments[min(enough)][layer]["position_embeddings"]
+        return cos, sin
 
     def operator(self, layer: int, resid_pre: Tensor) -> Tensor:
         """The attention's or convolution's output, before any post-norm."""
@@ -114,11 +142,12 @@ class Stack:
         )
 
     def head_write(self, layer: int, head: int, z_head: Tensor) -> Tensor:
-        """What one head's z adds to the operator's output (without bias), [row, pos, d_model]."""
+        """What one head's z adds to the operator's output (without bias), [*row, d_model]."""
         parts = self.blocks[layer]
         assert parts.head_dim is not None
         columns = slice(head * parts.head_dim, (head + 1) * parts.head_dim)
-        return z_head @ parts.out_proj.weight[:, columns].T
+        weight = parts.out_proj.weight[:, columns]
+        return (z_head.to(weight.dtype) @ weight.T).to(z_head.dtype)
 
 
 def _record_arguments(model: nn.Module, blocks: list[BlockModules], length: int) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
-"""Applying one edit to one block's activations."""
+"""Applying one edit to one block's activations, on the rows of a view."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -11,50 +12,82 @@ from torch import Tensor
 
 from harness.edits import Action, Edit, InvalidEdit, Site, Stream
 from harness.engine.blocks import BlockRun, Stack
+from harness.engine.forest import Forest, View
 
 SELF = "self"
 """Name of the donor that is the baseline run itself: patching from it must change nothing."""
 
+DonorPrompts = Sequence[Sequence[int]]
+"""Token ids, one list per item, each as long as the item."""
+DonorVectors = Mapping[Site, Tensor]
+"""Stored vectors by site, e.g. means, each [d_model] (z: [d_head])."""
+
+
+class Blocks(Protocol):
+    """What a pass asks of a model's blocks; `FusedBlocks` and `PlainBlocks` answer."""
+
+    stack: Stack
+    shares_prefixes: bool
+
+    def run(self, layer: int, resid: Tensor, view: View, base: BlockRun | None = None) -> BlockRun:
+        """The block on one variant's rows, every activation kept."""
+
+    def advance_(self, layer: int, x: Tensor, view: View, base: BlockRun | None) -> None:
+        """The block on variants it does not edit, in place."""
+
+    def finish(self, layer: int, x: Tensor, view: View, base: BlockRun | None) -> Tensor:
+        """The last block's output at the view's `last_rows`."""
+
+    def mlp_(self, layer: int, mid: Tensor) -> Tensor:
+        """resid_post from resid_mid, in place."""
+
+    def mlp_out(self, layer: int, mid: Tensor) -> Tensor:
+        """What the MLP adds to the stream."""
+
+    def attn_out(self, layer: int, operator_raw: Tensor) -> Tensor:
+        """What the operator adds to the stream."""
+
 
 @dataclass(kw_only=True)
 class Donors:
-    """Where patches take their values: donor prompts climb the layers beside the baseline."""
+    """Where patches take their values: donor prompts climb the layers beside the baseline, on the same forest."""
 
-    stack: Stack
-    vectors: dict[str, Mapping[Site, Tensor]]
+    vectors: dict[str, DonorVectors]
     resid: dict[str, Tensor]
     runs: dict[str, BlockRun] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        stack: Stack,
-        donors: Mapping[str, Sequence[Sequence[int]] | Mapping[Site, Tensor]],
-        indices: Sequence[int],
-    ) -> Donors:
-        """The donors of one group of prompts."""
+    def of(cls, stack: Stack, donors: Mapping[str, DonorPrompts | DonorVectors], forest: Forest) -> Donors:
+        """The donors of one group of prompts; prompt donors are the forest's columns after the first."""
         vectors = {name: d for name, d in donors.items() if isinstance(d, Mapping)}
+        prompts = [name for name, d in donors.items() if not isinstance(d, Mapping)]
         resid = {
-            name: stack.embed(torch.tensor([list(d[i]) for i in indices], device=stack.device))
-            for name, d in donors.items()
-            if not isinstance(d, Mapping)
+            name: stack.embed(forest.ids(column, stack.device)).float()
+            for column, name in enumerate(prompts, start=1)
         }
-        return cls(stack=stack, vectors=vectors, resid=resid)
+        return cls(vectors=vectors, resid=resid)
 
-    def step(self, layer: int, *, with_z: bool) -> None:
-        """Run every donor prompt through this block."""
-        self.runs = {name: self.stack.run(layer, x, with_z=with_z) for name, x in self.resid.items()}
+    def step(self, blocks: Blocks, layer: int, view: View) -> None:
+        """Run every donor through this block."""
+        self.runs = {name: blocks.run(layer, x, view) for name, x in self.resid.items()}
         self.resid = {name: run.resid_post for name, run in self.runs.items()}
 
-    def value(self, donor: str, site: Site, own: Tensor, run: BlockRun) -> Tensor:
-        """The donor's activation at a site, broadcastable to `own`. Raises InvalidEdit where it has none."""
+    def value(self, donor: str, site: Site, own: Tensor, run: BlockRun, view: View) -> Tensor:
+        """The donor's activation at a site, shaped like `own`. Raises InvalidEdit where it has none."""
         if donor == SELF:
             return _activation(run, site)
         if donor in self.runs:
-            return _activation(self.runs[donor], site)
+            return view.of_nodes(_activation(self.runs[donor], site))
         if site not in self.vectors.get(donor, {}):
             raise InvalidEdit(f"donor '{donor}' has no vector for {site}")
         return self.vectors[donor][site].to(own).expand_as(own)
+
+
+def is_constant(edit: Edit, vectors: Mapping[str, DonorVectors]) -> bool:
+    """Whether the edit begins by replacing the whole stream by values that do not depend on the tokens."""
+    starts_at_post = any(s.layer == edit.layers[0] and s.stream is Stream.RESID_POST for s in edit.sites)
+    given = edit.action is Action.ZERO or (edit.action is Action.PATCH and edit.donor in vectors)
+    return edit.positions is None and starts_at_post and given
 
 
 def needs_run(edit: Edit, layer: int) -> bool:
@@ -64,56 +97,58 @@ def needs_run(edit: Edit, layer: int) -> bool:
     return not only_post or edit.positions is not None or edit.donor == SELF
 
 
-def edited_post(
-    stack: Stack, layer: int, edit: Edit, run: BlockRun, donors: Donors
-) -> Float[Tensor, "row pos d_model"]:
-    """resid_post of a block under an edit, given the block's unedited activations on the same input."""
-    here = {site.stream: site for site in edit.sites if site.layer == layer}
+def only_operator(edit: Edit, layer: int) -> bool:
+    """Whether the edit changes what the operator writes and nothing after it: the MLP follows unedited."""
+    here = [site.stream for site in edit.sites if site.layer == layer]
+    return all(stream in (Stream.Z, Stream.ATTN_OUT) for stream in here)
+
+
+def edited_mid(
+    blocks: Blocks, layer: int, edit: Edit, run: BlockRun, donors: Donors, view: View
+) -> Float[Tensor, "row d_model"]:
+    """resid_mid of a block under an edit, given its unedited activations on the same input."""
+    attn_out = run.attn_out
     heads = [site for site in edit.sites if site.layer == layer and site.stream is Stream.Z]
-    if not needs_run(edit, layer):
-        return _new_value(edit, here[Stream.RESID_POST], run.resid_pre, run, donors)
-    attn_out, resid_mid, mlp_out = run.attn_out, run.resid_mid, run.mlp_out
     if heads:
-        attn_out = stack.attn_out(layer, _edit_heads(stack, layer, edit, heads, run, donors))
-    if Stream.ATTN_OUT in here:
-        attn_out = _write(edit, here[Stream.ATTN_OUT], attn_out, run, donors)
-    if attn_out is not run.attn_out:
-        resid_mid = run.resid_pre + attn_out
-        mlp_out = stack.mlp_out(layer, resid_mid)
-    if Stream.MLP_OUT in here:
-        mlp_out = _write(edit, here[Stream.MLP_OUT], mlp_out, run, donors)
-    resid_post = resid_mid + mlp_out
-    if Stream.RESID_POST in here:
-        resid_post = _write(edit, here[Stream.RESID_POST], resid_post, run, donors)
+        assert run.z is not None, "z was not kept"
+        raw = run.operator_raw
+        for site in heads:  # minus the head's old write, plus its new one
+            assert site.head is not None
+            old = run.z[:, site.head]
+            new = _write(edit, site, old, run, donors, view)
+            raw = raw + blocks.stack.head_write(layer, site.head, (new - old).float())
+        attn_out = blocks.attn_out(layer, raw)
+    whole = Site(layer=layer, stream=Stream.ATTN_OUT)
+    if whole in edit.sites:
+        attn_out = _write(edit, whole, attn_out, run, donors, view)
+    return run.resid_mid if attn_out is run.attn_out else run.resid_pre + attn_out
+
+
+def edited_post(
+    blocks: Blocks, layer: int, edit: Edit, run: BlockRun, donors: Donors, view: View
+) -> Float[Tensor, "row d_model"]:
+    """resid_post of a block under an edit, given its unedited activations on the same input."""
+    mlp, post = (Site(layer=layer, stream=s) for s in (Stream.MLP_OUT, Stream.RESID_POST))
+    if not needs_run(edit, layer):
+        return _new_value(edit, post, run.resid_pre, run, donors, view)
+    mid = edited_mid(blocks, layer, edit, run, donors, view)
+    mlp_out = run.mlp_out if mid is run.resid_mid else blocks.mlp_out(layer, mid)
+    if mlp in edit.sites:
+        mlp_out = _write(edit, mlp, mlp_out, run, donors, view)
+    resid_post = run.resid_post if mlp_out is run.mlp_out else mid + mlp_out
+    if post in edit.sites:
+        resid_post = _write(edit, post, resid_post, run, donors, view)
     return resid_post
 
 
-def _edit_heads(
-    stack: Stack, layer: int, edit: Edit, heads: list[Site], run: BlockRun, donors: Donors
-) -> Tensor:
-    """The operator's output with some heads' z replaced: minus the old write, plus the new."""
-    assert run.z is not None, "z was not kept"
-    raw = run.operator_raw
-    for site in heads:
-        assert site.head is not None
-        old = run.z[..., site.head, :]
-        new = _write(edit, site, old, run, donors)
-        raw = raw + stack.head_write(layer, site.head, new - old)
-    return raw
-
-
-def _write(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donors) -> Tensor:
+def _write(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donors, view: View) -> Tensor:
     """`old` with the edit's value at the edit's positions."""
-    new = _new_value(edit, site, old, run, donors)
-    if edit.positions is None:
-        return new
-    out = old.clone()
-    positions = list(edit.positions)
-    out[:, positions] = new[:, positions]
-    return out
+    new = _new_value(edit, site, old, run, donors, view)
+    where = view.edited_mask(old)
+    return new if where is None else torch.where(where, new, old)
 
 
-def _new_value(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donors) -> Tensor:
+def _new_value(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donors, view: View) -> Tensor:
     match edit.action:
         case Action.SKIP:
             return run.resid_pre
@@ -121,7 +156,7 @@ def _new_value(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donor
             return torch.zeros_like(old)
         case Action.PATCH:
             assert edit.donor is not None
-            return donors.value(edit.donor, site, old, run)
+            return donors.value(edit.donor, site, old, run, view)
 
 
 def _activation(run: BlockRun, site: Site) -> Tensor:
@@ -135,4 +170,4 @@ def _activation(run: BlockRun, site: Site) -> Tensor:
         case Stream.Z:
             assert run.z is not None
             assert site.head is not None
-            return run.z[..., site.head, :]
+            return run.z[:, site.head]

@@ -1,0 +1,381 @@
+"""The fast blocks: one block on any rows of a forest, in place, at the speed of its matrix products.
+
+The plain blocks (`harness.engine.plain`) call the model's own modules on prompts of equal length. Here the same
+weights are applied to a flat table of rows [variant, row, d_model]: products accumulate into the residual
+stream, norms and rotations touch memory as few times as they can, and attention follows the token trie. No
+weight is copied. Which blocks qualify is decided by type, and `parity` holds the result against the model's own
+logits on every load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from harness.engine.architectures import BlockModules, body
+from harness.engine.blocks import BlockRun, Stack
+from harness.engine.forest import Block, View
+
+GAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    "LlamaRMSNorm": lambda weight: weight,
+    "Qwen2RMSNorm": lambda weight: weight,
+    "Gemma3RMSNorm": lambda weight: 1 + weight,
+}
+"""RMS norms known to compute x / rms(x) x gain, and the gain their weight stands for."""
+_ATTENTION = ("LlamaAttention", "Qwen2Attention", "Gemma3Attention")
+_ROPES = ("default", "linear", "llama3")
+"""Rotary embeddings whose angle at a position does not depend on the prompt's length."""
+_MLP = ("LlamaMLP", "Qwen2MLP", "Gemma3MLP")
+
+
+Allocate = Callable[..., Tensor]
+"""(name, shape, like) -> an uninitialised tensor of that shape."""
+
+
+class Scratch:
+    """Memory that every chunk reuses: a fresh allocation of megabytes costs its page faults, chunk after chunk."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        size, flat = math.prod(shape), self._flat.get(name)
+        if flat is None or flat.numel() < size or flat.dtype != like.dtype:
+            flat = self._flat[name] = torch.empty(size, dtype=like.dtype, device=like.device)
+        return flat[:size].view(*shape)
+
+
+def fresh(name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory of its own, for activations that outlive the call."""
+    del name
+    return torch.empty(*shape, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Norm:
+    """x / rms(x) x gain, over the last dimension, in float32."""
+
+    gain: Float[Tensor, " width"]
+    eps: float
+
+    def __call__(self, x: Float[Tensor, "*row width"], allocate: Allocate = fresh) -> Tensor:
+        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        out = allocate("normed", x.shape, x)
+        return torch.mul(x, mean_square.add_(self.eps).rsqrt_(), out=out).mul_(self.gain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Joined:
+    """Several linear layers of one input as one product; `weight` is the layers' own memory, not a copy."""
+
+    weight: Float[Tensor, "out in"]
+    bias: Float[Tensor, " out"] | None
+
+    def __call__(self, x: Float[Tensor, "*row in"], name: str, allocate: Allocate, part: slice = slice(None)) -> Tensor:
+        weight = self.weight[part]
+        rows = x.to(weight.dtype).flatten(0, -2)
+        out = allocate(name, (len(rows), len(weight)), rows)
+        if self.bias is None:
+            torch.mm(rows, weight.T, out=out)
+        else:
+            torch.addmm(self.bias[part], rows, weight.T, out=out)
+        return out.unflatten(0, x.shape[:-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FusedBlock:
+    """One block's weights by role. Products are in the weights' dtype, everything else in float32."""
+
+    qkv: _Joined
+    o_proj: nn.Linear
+    gate_up: _Joined
+    down_proj: nn.Linear
+    act: nn.Module
+    pre_attention: _Norm
+    post_attention: _Norm | None
+    pre_mlp: _Norm
+    post_mlp: _Norm | None
+    q_norm: _Norm | None
+    k_norm: _Norm | None
+    d_head: int
+    d_query: int
+    d_kv: int
+    scaling: float
+    window: int | None
+    cos_sin: Callable[[View], tuple[Tensor, Tensor]]
+
+    def qkv_heads(self, x: Tensor, view: View, allocate: Allocate) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, of all rows, each [variant, row, head, d_head]."""
+        heads = self.qkv(self.pre_attention(x, allocate), "qkv", allocate).unflatten(-1, (-1, self.d_head))
+        n_q, n_kv = self.d_query // self.d_head, self.d_kv // self.d_head
+        q, k, v = heads.split([n_q, n_kv, n_kv], dim=2)
+        if self.q_norm is None and self.k_norm is None:
+            _rotate_(heads[:, :, : n_q + n_kv], *self.cos_sin(view), allocate)
+            return q, k, v
+        return self._rotated(q, self.q_norm, view, allocate), self._rotated(k, self.k_norm, view, allocate), v
+
+    def last_qkv_heads(self, x: Tensor, view: View, allocate: Allocate) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, with queries of the view's `last_rows` only."""
+        xn, rows = self.pre_attention(x, allocate), list(view.last_rows)
+        of_kv, of_q = slice(self.d_query, None), slice(0, self.d_query)
+        heads = self.qkv(xn, "qkv", allocate, of_kv).unflatten(-1, (-1, self.d_head))
+        k, v = heads.chunk(2, dim=2)
+        q = self.qkv(xn[:, rows], "q", allocate, of_q).unflatten(-1, (-1, self.d_head))
+        return self._rotated(q, self.q_norm, view, allocate, rows), self._rotated(k, self.k_norm, view, allocate), v
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, view: View, base: BlockRun | None, allocate: Allocate, *, last: bool
+    ) -> Float[Tensor, "variant row head d_head"]:
+        """z, block by block of the view; with `last`, of the view's `last_rows` only."""
+        z = allocate("z", q.shape, q)
+        for block in view.blocks:
+            span = block.last if last else block.rows
+            if span.start == span.stop:
+                continue
+            mask = block.mask(self.window, q, last=view.last_rows[span] if last else None)
+            z[:, span] = F.scaled_dot_product_attention(
+                q[:, span].transpose(1, 2),
+                _with_base(k, block, base and base.keys).transpose(1, 2),
+                _with_base(v, block, base and base.values).transpose(1, 2),
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=self.scaling,
+                enable_gqa=True,
+            ).transpose(1, 2)
+        return z
+
+    def add_attention_(self, x: Tensor, z: Tensor) -> Tensor:
+        """x += what the heads' z write."""
+        return _accumulate_(x, z.flatten(2), self.o_proj, self.post_attention)
+
+    def add_mlp_(self, x: Tensor, allocate: Allocate) -> Tensor:
+        """x += the MLP of the normed x."""
+        return _accumulate_(x, self.mlp_hidden(x, allocate), self.down_proj, self.post_mlp)
+
+    def mlp_hidden(self, x: Tensor, allocate: Allocate) -> Tensor:
+        """act(gate) x up, the input of down_proj."""
+        gate, up = self.gate_up(self.pre_mlp(x, allocate), "gate_up", allocate).chunk(2, dim=-1)
+        gate = F.silu(gate, inplace=True) if _is_silu(self.act) else self.act(gate)
+        return gate.mul_(up)
+
+    def _rotated(
+        self, heads: Tensor, norm: _Norm | None, view: View, allocate: Allocate, rows: list[int] | None = None
+    ) -> Tensor:
+        cos, sin = self.cos_sin(view)
+        if rows is not None:
+            cos, sin = cos[rows], sin[rows]
+        normed = heads if norm is None else norm(heads.float()).to(heads.dtype)
+        return _rotate_(normed, cos, sin, allocate)
+
+
+class FusedBlocks:
+    """Every block of a stack, on the rows of a forest. Raises ValueError where a block does not qualify.
+
+    Layers of one input (q, k, v; gate, up) are laid side by side in memory, and the model's own parameters made
+    to point there: the same numbers, held once.
+    """
+
+    shares_prefixes = True
+
+    def __init__(self, stack: Stack) -> None:
+        if not qualifies(stack):
+            raise ValueError("this model's blocks are not the plain transformers modules the fast path knows")
+        self.stack, self.scratch = stack, Scratch()
+        self.blocks = [self._fuse(layer, parts) for layer, parts in enumerate(stack.blocks)]
+
+    def run(
+        self, layer: int, resid: Float[Tensor, "row d_model"], view: View, base: BlockRun | None = None
+    ) -> BlockRun:
+        """The block on one variant's rows, every activation kept."""
+        block = self.blocks[layer]
+        q, k, v = block.qkv_heads(resid[None], view, fresh)
+        z = block.attend(q, k, v, view, base, fresh, last=False)[0]
+        operator_raw = block.o_proj(z.flatten(1)).float()
+        attn_out = self.attn_out(layer, operator_raw)
+        resid_mid = resid + attn_out
+        mlp_out = self.mlp_out(layer, resid_mid)
+        return BlockRun(
+            resid_pre=resid,
+            z=z,
+            operator_raw=operator_raw,
+            attn_out=attn_out,
+            resid_mid=resid_mid,
+            mlp_out=mlp_out,
+            resid_post=resid_mid + mlp_out,
+            keys=k,
+            values=v,
+        )
+
+    def advance_(
+        self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
+    ) -> None:
+        """Run the block on variants it does not edit, in place."""
+        block = self.blocks[layer]
+        q, k, v = block.qkv_heads(x, view, self.scratch)
+        z = block.attend(q, k, v, view, base, self.scratch, last=False)
+        block.add_mlp_(block.add_attention_(x, z), self.scratch)
+
+    def finish(
+        self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
+    ) -> Float[Tensor, "variant last d_model"]:
+        """The last block's output at the rows of last tokens: nothing else is read."""
+        block = self.blocks[layer]
+        q, k, v = block.last_qkv_heads(x, view, self.scratch)
+        z = block.attend(q, k, v, view, base, self.scratch, last=True)
+        return block.add_mlp_(block.add_attention_(x[:, list(view.last_rows)], z), self.scratch)
+
+    def mlp_(self, layer: int, mid: Float[Tensor, "variant row d_model"]) -> Tensor:
+        """resid_post from resid_mid, in place."""
+        return self.blocks[layer].add_mlp_(mid, self.scratch)
+
+    def mlp_out(self, layer: int, mid: Float[Tensor, "row d_model"]) -> Tensor:
+        """What the MLP adds to the stream."""
+        block = self.blocks[layer]
+        out = block.down_proj(block.mlp_hidden(mid, fresh)).float()
+        return out if block.post_mlp is None else block.post_mlp(out)
+
+    def attn_out(self, layer: int, operator_raw: Float[Tensor, "row d_model"]) -> Tensor:
+        """What the operator adds to the stream."""
+        norm = self.blocks[layer].post_attention
+        return operator_raw if norm is None else norm(operator_raw)
+
+    def _fuse(self, layer: int, parts: BlockModules) -> _FusedBlock:
+        attention: Any = parts.operator
+        mlp: Any = parts.mlp
+
+        def cos_sin(view: View) -> tuple[Tensor, Tensor]:
+            cos, sin = self.stack.rotary(layer, int(view.depth.max()) + 1)
+            return view.cached(("rotary", id(cos)), lambda: _at_depths(cos, sin, view))
+
+        def norm(module: nn.Module | None) -> _Norm | None:
+            if module is None:
+                return None
+            known: Any = module
+            eps = known.eps if hasattr(known, "eps") else known.variance_epsilon
+            return _Norm(gain=GAIN[type(module).__name__](known.weight.detach().float()), eps=float(eps))
+
+        return _FusedBlock(
+            qkv=_join([attention.q_proj, attention.k_proj, attention.v_proj]),
+            o_proj=attention.o_proj,
+            gate_up=_join([mlp.gate_proj, mlp.up_proj]),
+            down_proj=mlp.down_proj,
+            act=mlp.act_fn,
+            pre_attention=cast("_Norm", norm(parts.pre_operator_norm)),
+            post_attention=norm(parts.post_operator_norm),
+            pre_mlp=cast("_Norm", norm(parts.pre_mlp_norm)),
+            post_mlp=norm(parts.post_mlp_norm),
+            q_norm=norm(getattr(attention, "q_norm", None)),
+            k_norm=norm(getattr(attention, "k_norm", None)),
+            d_head=attention.head_dim,
+            d_query=attention.q_proj.out_features,
+            d_kv=attention.k_proj.out_features,
+            scaling=attention.scaling,
+            window=getattr(attention, "sliding_window", None),
+            cos_sin=cos_sin,
+        )
+
+
+def qualifies(stack: Stack) -> bool:
+    """Whether every block is made of the transformers modules the fast path was written from, unhooked."""
+    rope = getattr(getattr(body(stack.model), "rotary_emb", None), "rope_type", None)
+    ropes = rope.values() if isinstance(rope, dict) else (rope,)
+    return all(name in _ROPES for name in ropes) and all(_is_known(parts) for parts in stack.blocks)
+
+
+def _is_known(parts: BlockModules) -> bool:
+    norms = [
+        norm
+        for norm in (
+            parts.pre_operator_norm,
+            parts.post_operator_norm,
+            parts.pre_mlp_norm,
+            parts.post_mlp_norm,
+            getattr(parts.operator, "q_norm", None),
+            getattr(parts.operator, "k_norm", None),
+        )
+        if norm is not None
+    ]
+    linears = [
+        *(getattr(parts.operator, name, None) for name in ("q_proj", "k_proj", "v_proj", "o_proj")),
+        *(getattr(parts.mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")),
+    ]
+    return (
+        type(parts.operator).__name__ in _ATTENTION
+        and type(parts.mlp).__name__ in _MLP
+        and all(type(norm).__name__ in GAIN for norm in norms)
+        and all(type(linear) is nn.Linear for linear in linears)
+        and len({linear.bias is None for linear in linears[:3] if isinstance(linear, nn.Linear)}) == 1
+        and getattr(parts.operator, "attn_logit_softcapping", None) is None
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in parts.block.modules())
+    )
+
+
+def _at_depths(cos: Tensor, sin: Tensor, view: View) -> tuple[Tensor, Tensor]:
+    """cos and sin of every row's position, [row, 1, d_head / 2]: transformers repeats them for both halves."""
+    at, half = torch.from_numpy(view.depth).to(cos.device), cos.shape[-1] // 2
+    return cos[0, at, None, :half], sin[0, at, None, :half]
+
+
+def _rotate_(x: Tensor, cos: Tensor, sin: Tensor, allocate: Allocate) -> Tensor:
+    """Rotary embedding, in place: (a, b) -> (a cos - b sin, b cos + a sin) on the two halves of each head."""
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    turned = torch.mul(a, cos, out=allocate("turned", a.shape, a)).addcmul_(b, sin, value=-1)
+    b.mul_(cos).addcmul_(a, sin)
+    a.copy_(turned)
+    return x
+
+
+def _accumulate_(x: Tensor, h: Tensor, linear: nn.Linear, norm: _Norm | None) -> Tensor:
+    """x += norm(linear(h)); without a norm, and in one dtype, inside the matrix product itself."""
+    if norm is None and linear.weight.dtype == x.dtype:
+        x.view(-1, x.shape[-1]).addmm_(h.flatten(0, -2), linear.weight.T)
+        return x if linear.bias is None else x.add_(linear.bias)
+    out = linear(h.to(linear.weight.dtype)).float()
+    return x.add_(out if norm is None else norm(out))
+
+
+def _with_base(own: Tensor, block: Block, base: Tensor | None) -> Tensor:
+    """The block's keys (or values): the baseline's rows before it, then the view's own."""
+    mine = own[:, block.own]
+    if block.base is None:
+        return mine
+    assert base is not None, "a suffix needs the baseline's keys and values"
+    return torch.cat([base[:, block.base].expand(len(mine), -1, -1, -1), mine], dim=1)
+
+
+def _join(linears: Sequence[nn.Linear]) -> _Joined:
+    """The layers as one; their parameters become views of the joined memory."""
+    biases = [linear.bias for linear in linears if linear.bias is not None]
+    return _Joined(
+        weight=_side_by_side([linear.weight for linear in linears]),
+        bias=_side_by_side(biases) if biases else None,
+    )
+
+
+def _side_by_side(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The parameters' rows in one tensor, moved there unless they lie there already."""
+    first, n_rows = parameters[0].data, sum(len(p) for p in parameters)
+    place = first.data_ptr()
+    for parameter in parameters:
+        if parameter.data_ptr() != place or not parameter.is_contiguous():
+            break
+        place += parameter.numel() * parameter.element_size()
+    else:
+        if first.untyped_storage().data_ptr() + first.untyped_storage().nbytes() >= place:
+            return first.as_strided((n_rows, *first.shape[1:]), first.stride())
+    joined = torch.cat([p.data for p in parameters])
+    for parameter, part in zip(parameters, joined.split([len(p) for p in parameters]), strict=True):
+        parameter.data = part
+    return joined
+
+
+def _is_silu(act: nn.Module) -> bool:
+    return isinstance(act, nn.SiLU) or type(act).__name__ == "SiLUActivation"

@@ -1,0 +1,66 @@
+"""The plain blocks: the model's own modules, called on prompts of equal length, one chain of rows a prompt.
+
+Slower than `harness.engine.fused` and indifferent to what the modules are: convolutions, adapters, quantised or
+hooked layers. The reference the fused blocks are tested against.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.engine.blocks import BlockRun, Stack
+from harness.engine.forest import View
+
+
+class PlainBlocks:
+    """Every block of a stack, on views that are chains of equal length."""
+
+    shares_prefixes = False
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+
+    def run(
+        self, layer: int, resid: Float[Tensor, "row d_model"], view: View, base: BlockRun | None = None
+    ) -> BlockRun:
+        """The block on one variant's rows, every activation kept."""
+        has_heads = self.stack.blocks[layer].n_heads > 0
+        return self.stack.run(layer, self._prompts(resid, view), with_z=has_heads).map(lambda x: x.flatten(0, 1))
+
+    def advance_(
+        self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
+    ) -> None:
+        """Run the block on variants it does not edit, in place."""
+        mid = self._mid(layer, x, view)
+        x.copy_((mid + self.stack.mlp_out(layer, mid)).view_as(x))
+
+    def finish(
+        self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
+    ) -> Float[Tensor, "variant last d_model"]:
+        """The last block's output at the rows of last tokens: nothing else is read."""
+        mid = self._mid(layer, x, view).view_as(x)[:, list(view.last_rows)]
+        return mid + self.stack.mlp_out(layer, mid)
+
+    def mlp_(self, layer: int, mid: Float[Tensor, "variant row d_model"]) -> Tensor:
+        """resid_post from resid_mid, in place."""
+        return mid.add_(self.stack.mlp_out(layer, mid))
+
+    def mlp_out(self, layer: int, mid: Float[Tensor, "row d_model"]) -> Tensor:
+        """What the MLP adds to the stream."""
+        return self.stack.mlp_out(layer, mid[None])[0]
+
+    def attn_out(self, layer: int, operator_raw: Float[Tensor, "row d_model"]) -> Tensor:
+        """What the operator adds to the stream."""
+        return self.stack.attn_out(layer, operator_raw[None])[0]
+
+    def _mid(self, layer: int, x: Tensor, view: View) -> Tensor:
+        rows = self._prompts(x, view)
+        return rows + self.stack.attn_out(layer, self.stack.operator(layer, rows))
+
+    def _prompts(self, rows: Tensor, view: View) -> Tensor:
+        """The same rows as prompts of equal length, [chain, pos, d_model]."""
+        assert view.chains is not None, "the plain blocks need prompts of equal length"
+        length = len(view) // view.chains
+        self.stack.prepare(length)
+        return rows.reshape(-1, length, rows.shape[-1])
