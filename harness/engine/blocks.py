@@ -72,6 +72,11 @@ class Stack:
         """Where the weights are."""
         return cast("torch.device", self.model.device)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the blocks' products are computed in; the residual stream and the logits are float32."""
+        return self.blocks[0].out_proj.weight.dtype
+
     def embed(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
         """resid_pre of block 0."""
         return cast("Tensor", body(self.model).embed_tokens(ids))  # type: ignore[operator]
@@ -91,7 +96,7 @@ class Stack:
             self._arguments[length] = _record_arguments(self.model, self.blocks, length)
 
     def rotary(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin, [1, pos, d_head], that a block's attention is handed for at least this many positions."""
+        """Cos and sin, [1, pos, d_head], that a block's attention is handed for at least this many positions."""
         enough = [known for known in self._arguments if known >= length]
         if not enough:
             enough = [1 << max(5, (length - 1).bit_length())]

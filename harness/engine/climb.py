@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from harness.engine.editing import (
     needs_run,
     only_operator,
 )
-from harness.engine.forest import Forest, View
+from harness.engine.forest import Forest, View, ViewKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Squad:
     def unedited(self, layer: int) -> Iterator[slice]:
         """Runs of consecutive variants that left earlier and that this block does not edit."""
         edges = [-1, *self.again(layer), self.entering(layer).start]
-        yield from (slice(a + 1, b) for a, b in zip(edges, edges[1:], strict=False) if b > a + 1)
+        yield from (slice(a + 1, b) for a, b in pairwise(edges) if b > a + 1)
 
 
 def climb(
@@ -117,10 +117,10 @@ def muster(
     forest: Forest, probes: Sequence[Probe], vectors: Mapping[str, DonorVectors], like: Tensor
 ) -> list[Squad]:
     """The edits by the rows they compute, each squad sorted by the layer at which its variants leave."""
-    by_view: dict[object, list[tuple[int, Edit]]] = {}
+    by_view: dict[ViewKind, list[tuple[int, Edit]]] = {}
     for row, probe in enumerate(probes):
         if isinstance(probe, Edit):
-            kind = "constant" if is_constant(probe, vectors) else probe.positions
+            kind: ViewKind = "constant" if is_constant(probe, vectors) else probe.positions
             by_view.setdefault(kind, []).append((row, probe))
     squads = []
     for kind, members in by_view.items():
@@ -147,9 +147,7 @@ def edit_again(blocks: Blocks, layer: int, squad: Squad, base: BlockRun, donors:
         squad.final[v] = squad.state[v][squad.view.last.tolist()]
 
 
-def enter(
-    blocks: Blocks, layer: int, squad: Squad, base: BlockRun, donors: Donors, chunk_rows: int
-) -> None:
+def enter(blocks: Blocks, layer: int, squad: Squad, base: BlockRun, donors: Donors, chunk_rows: int) -> None:
     """The variants that leave the baseline here. Those that edit the operator share one call of the MLP."""
     entering, view = squad.entering(layer), squad.view
     if not entering:
@@ -166,17 +164,19 @@ def enter(
 
 
 def _chunks(squad: Squad, variants: slice, chunk_rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The state and the final residuals of these variants, at most about `chunk_rows` rows at a time."""
-    step = max(1, chunk_rows // len(squad.view))
-    for start in range(variants.start, variants.stop, step):
-        part = slice(start, min(start + step, variants.stop))
+    """The state and the final residuals of these variants, in even chunks of at most about `chunk_rows` rows."""
+    n_variants = variants.stop - variants.start
+    n_chunks = -(-n_variants // max(1, chunk_rows // len(squad.view)))
+    edges = [variants.start + n_variants * i // n_chunks for i in range(n_chunks + 1)]
+    for part in (slice(a, b) for a, b in pairwise(edges)):
         yield squad.state[part], squad.final[part]
 
 
 def _work(squads: Sequence[Squad], n_layers: int, base_rows: int) -> list[float]:
     """Share of the pass's rows that each layer computes."""
     rows = [
-        base_rows + sum(squad.entering(layer).stop * len(squad.view) for squad in squads) for layer in range(n_layers)
+        base_rows + sum(squad.entering(layer).stop * len(squad.view) for squad in squads)
+        for layer in range(n_layers)
     ]
     return [n / sum(rows) for n in rows]
 
@@ -184,4 +184,3 @@ def _work(squads: Sequence[Squad], n_layers: int, base_rows: int) -> list[float]
 def _unrun(x: Tensor) -> BlockRun:
     """Activations of a block whose output is replaced whatever it is: nothing but its input matters."""
     return BlockRun(resid_pre=x, z=None, operator_raw=x, attn_out=x, resid_mid=x, mlp_out=x, resid_post=x)
-

@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from torch import Tensor
 ATTENTION_ROWS = 32
 """Rows attended together: short chains are put side by side up to this size, masked from one another."""
 ROOT = -1
+ViewKind = tuple[int, ...] | Literal["constant"] | None
+"""Edited positions, "constant", or None for every node."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +65,9 @@ class Block:
             if last is not None:
                 sees = sees[[row - self.rows.start for row in last]]
             closed = torch.from_numpy(~sees)
-            mask = None if causal and last is None else torch.zeros(sees.shape).masked_fill_(closed, -math.inf)
+            mask = (
+                None if causal and last is None else torch.zeros(sees.shape).masked_fill_(closed, -math.inf)
+            )
             self._masks[key] = None if mask is None else mask.to(like)
         return self._masks[key]
 
@@ -106,7 +110,7 @@ class View:
         place = {row: i for i, row in enumerate(self.last_rows)}
         return [place[row] for row in self.last.tolist()]
 
-    def of_nodes(self, values: Float[Tensor, "node *width"]) -> Float[Tensor, "row *width"]:
+    def of_nodes(self, values: Float[Tensor, "node ..."]) -> Float[Tensor, "row ..."]:
         """Baseline activations of the nodes these rows stand for."""
         return values if self.whole else values[torch.from_numpy(self.node).to(values.device)]
 
@@ -164,11 +168,11 @@ class Forest:
         rows = [(node, i - 1, False) for i, node in enumerate(longest)]
         return self._view(rows, [length - 1 for length in self.lengths], edited=False)
 
-    def view(self, kind: object) -> View:
+    def view(self, kind: ViewKind) -> View:
         """The view of edits at these positions (None: everywhere), or of a stream made "constant"."""
-        if kind == "constant":
-            return self.constant
-        return self.whole if kind is None else self.at(cast("tuple[int, ...]", kind))
+        if kind is None:
+            return self.whole
+        return self.constant if kind == "constant" else self.at(kind)
 
     def at(self, positions: tuple[int, ...]) -> View:
         """The rows from the first of these positions on (negative ones count from each prompt's end).
@@ -247,7 +251,9 @@ class Forest:
             else:
                 sees[i] = sees[parent[row] - rows.start]
             sees[i, own_column[row]] = True
-        key_depth = np.concatenate([self.depth[base], self.depth[node[own]]]) if base else self.depth[node[own]]
+        key_depth = (
+            np.concatenate([self.depth[base], self.depth[node[own]]]) if base else self.depth[node[own]]
+        )
         return Block(
             rows=rows,
             own=_as_slice(own),

@@ -46,6 +46,7 @@ class Scratch:
         self._flat: dict[str, Tensor] = {}
 
     def __call__(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """The memory of that name, uninitialised; what it held before is gone."""
         size, flat = math.prod(shape), self._flat.get(name)
         if flat is None or flat.numel() < size or flat.dtype != like.dtype:
             flat = self._flat[name] = torch.empty(size, dtype=like.dtype, device=like.device)
@@ -78,7 +79,9 @@ class _Joined:
     weight: Float[Tensor, "out in"]
     bias: Float[Tensor, " out"] | None
 
-    def __call__(self, x: Float[Tensor, "*row in"], name: str, allocate: Allocate, part: slice = slice(None)) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "*row in"], name: str, allocate: Allocate, part: slice = slice(None)
+    ) -> Tensor:
         weight = self.weight[part]
         rows = x.to(weight.dtype).flatten(0, -2)
         out = allocate(name, (len(rows), len(weight)), rows)
@@ -86,7 +89,7 @@ class _Joined:
             torch.mm(rows, weight.T, out=out)
         else:
             torch.addmm(self.bias[part], rows, weight.T, out=out)
-        return out.unflatten(0, x.shape[:-1])
+        return out.view(*x.shape[:-1], len(weight))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ class _FusedBlock:
 
     def qkv_heads(self, x: Tensor, view: View, allocate: Allocate) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, of all rows, each [variant, row, head, d_head]."""
-        heads = self.qkv(self.pre_attention(x, allocate), "qkv", allocate).unflatten(-1, (-1, self.d_head))
+        heads = self._heads(self.qkv(self.pre_attention(x, allocate), "qkv", allocate))
         n_q, n_kv = self.d_query // self.d_head, self.d_kv // self.d_head
         q, k, v = heads.split([n_q, n_kv, n_kv], dim=2)
         if self.q_norm is None and self.k_norm is None:
@@ -125,16 +128,29 @@ class _FusedBlock:
         """The same, with queries of the view's `last_rows` only."""
         xn, rows = self.pre_attention(x, allocate), list(view.last_rows)
         of_kv, of_q = slice(self.d_query, None), slice(0, self.d_query)
-        heads = self.qkv(xn, "qkv", allocate, of_kv).unflatten(-1, (-1, self.d_head))
+        heads = self._heads(self.qkv(xn, "qkv", allocate, of_kv))
         k, v = heads.chunk(2, dim=2)
-        q = self.qkv(xn[:, rows], "q", allocate, of_q).unflatten(-1, (-1, self.d_head))
-        return self._rotated(q, self.q_norm, view, allocate, rows), self._rotated(k, self.k_norm, view, allocate), v
+        q = self._heads(self.qkv(xn[:, rows], "q", allocate, of_q))
+        return (
+            self._rotated(q, self.q_norm, view, allocate, rows),
+            self._rotated(k, self.k_norm, view, allocate),
+            v,
+        )
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, view: View, base: BlockRun | None, allocate: Allocate, *, last: bool
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        view: View,
+        base: BlockRun | None,
+        allocate: Allocate,
+        *,
+        last: bool,
     ) -> Float[Tensor, "variant row head d_head"]:
         """z, block by block of the view; with `last`, of the view's `last_rows` only."""
         z = allocate("z", q.shape, q)
+        base_keys, base_values = (None, None) if base is None else (base.keys, base.values)
         for block in view.blocks:
             span = block.last if last else block.rows
             if span.start == span.stop:
@@ -142,8 +158,8 @@ class _FusedBlock:
             mask = block.mask(self.window, q, last=view.last_rows[span] if last else None)
             z[:, span] = F.scaled_dot_product_attention(
                 q[:, span].transpose(1, 2),
-                _with_base(k, block, base and base.keys).transpose(1, 2),
-                _with_base(v, block, base and base.values).transpose(1, 2),
+                _with_base(k, block, base_keys).transpose(1, 2),
+                _with_base(v, block, base_values).transpose(1, 2),
                 attn_mask=mask,
                 is_causal=mask is None,
                 scale=self.scaling,
@@ -152,11 +168,11 @@ class _FusedBlock:
         return z
 
     def add_attention_(self, x: Tensor, z: Tensor) -> Tensor:
-        """x += what the heads' z write."""
+        """X += what the heads' z write."""
         return _accumulate_(x, z.flatten(2), self.o_proj, self.post_attention)
 
     def add_mlp_(self, x: Tensor, allocate: Allocate) -> Tensor:
-        """x += the MLP of the normed x."""
+        """X += the MLP of the normed x."""
         return _accumulate_(x, self.mlp_hidden(x, allocate), self.down_proj, self.post_mlp)
 
     def mlp_hidden(self, x: Tensor, allocate: Allocate) -> Tensor:
@@ -164,6 +180,9 @@ class _FusedBlock:
         gate, up = self.gate_up(self.pre_mlp(x, allocate), "gate_up", allocate).chunk(2, dim=-1)
         gate = F.silu(gate, inplace=True) if _is_silu(self.act) else self.act(gate)
         return gate.mul_(up)
+
+    def _heads(self, flat: Tensor) -> Tensor:
+        return flat.view(*flat.shape[:-1], -1, self.d_head)
 
     def _rotated(
         self, heads: Tensor, norm: _Norm | None, view: View, allocate: Allocate, rows: list[int] | None = None
@@ -252,7 +271,8 @@ class FusedBlocks:
 
         def cos_sin(view: View) -> tuple[Tensor, Tensor]:
             cos, sin = self.stack.rotary(layer, int(view.depth.max()) + 1)
-            return view.cached(("rotary", id(cos)), lambda: _at_depths(cos, sin, view))
+            at = view.cached(("rotary", id(cos)), lambda: _at_depths(cos, sin, view))
+            return cast("tuple[Tensor, Tensor]", at)
 
         def norm(module: nn.Module | None) -> _Norm | None:
             if module is None:
@@ -318,7 +338,7 @@ def _is_known(parts: BlockModules) -> bool:
 
 
 def _at_depths(cos: Tensor, sin: Tensor, view: View) -> tuple[Tensor, Tensor]:
-    """cos and sin of every row's position, [row, 1, d_head / 2]: transformers repeats them for both halves."""
+    """Cos and sin of every row's position, [row, 1, d_head / 2]: transformers repeats them for both halves."""
     at, half = torch.from_numpy(view.depth).to(cos.device), cos.shape[-1] // 2
     return cos[0, at, None, :half], sin[0, at, None, :half]
 
@@ -334,7 +354,7 @@ def _rotate_(x: Tensor, cos: Tensor, sin: Tensor, allocate: Allocate) -> Tensor:
 
 
 def _accumulate_(x: Tensor, h: Tensor, linear: nn.Linear, norm: _Norm | None) -> Tensor:
-    """x += norm(linear(h)); without a norm, and in one dtype, inside the matrix product itself."""
+    """X += norm(linear(h)); without a norm, and in one dtype, inside the matrix product itself."""
     if norm is None and linear.weight.dtype == x.dtype:
         x.view(-1, x.shape[-1]).addmm_(h.flatten(0, -2), linear.weight.T)
         return x if linear.bias is None else x.add_(linear.bias)
@@ -360,7 +380,7 @@ def _join(linears: Sequence[nn.Linear]) -> _Joined:
     )
 
 
-def _side_by_side(parameters: Sequence[nn.Parameter]) -> Tensor:
+def _side_by_side(parameters: Sequence[Tensor]) -> Tensor:
     """The parameters' rows in one tensor, moved there unless they lie there already."""
     first, n_rows = parameters[0].data, sum(len(p) for p in parameters)
     place = first.data_ptr()
@@ -372,7 +392,7 @@ def _side_by_side(parameters: Sequence[nn.Parameter]) -> Tensor:
         if first.untyped_storage().data_ptr() + first.untyped_storage().nbytes() >= place:
             return first.as_strided((n_rows, *first.shape[1:]), first.stride())
     joined = torch.cat([p.data for p in parameters])
-    for parameter, part in zip(parameters, joined.split([len(p) for p in parameters]), strict=True):
+    for parameter, part in zip(parameters, torch.split(joined, [len(p) for p in parameters]), strict=True):
         parameter.data = part
     return joined
 

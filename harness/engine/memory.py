@@ -86,7 +86,9 @@ class Budget:
         return self.fixed(max(lengths)) + self.of_pass(lengths, probes) <= self.bytes
 
 
-def waves(budget: Budget, lengths: Sequence[int], probes: Sequence[Probe], rows: Sequence[int]) -> list[list[int]]:
+def waves(
+    budget: Budget, lengths: Sequence[int], probes: Sequence[Probe], rows: Sequence[int]
+) -> list[list[int]]:
     """Rows of the table cut into passes that fit. Raises OutOfMemory where a single probe does not."""
     if budget.fits(lengths, [probes[row] for row in rows]):
         return [list(rows)]

@@ -57,7 +57,7 @@ def compare_(
         "answer_logprob": _at(logprobs, base.answer[prompt]),
     }
     kl = logprobs.new_empty(len(logprobs))
-    for j in prompt.unique().tolist():
+    for j in torch.unique(prompt).tolist():
         first, last = (int(x) for x in (prompt == j).nonzero()[[0, -1], 0])
         rows = slice(first, last + 1)
         kl[rows] = -(logprobs[rows].sub_(base.logprobs[j]) @ base.probs[j])
@@ -66,11 +66,10 @@ def compare_(
 
 def largest(values: Float[Tensor, "row column"], k: int, width: int = 64) -> Float[Tensor, "row k"]:
     """The k largest values of each row, descending: topk, searched only in the k spans with the largest maxima."""
-    n_rows, n_columns = values.shape
-    n_spans = n_columns // width
+    n_spans = values.shape[1] // width
     if n_spans <= k:
         return values.topk(k, dim=-1).values
-    spans = values[:, : n_spans * width].unflatten(1, (n_spans, width))
+    spans = values[:, : n_spans * width].reshape(len(values), n_spans, width)
     at = spans.amax(dim=-1).topk(k, dim=-1).indices
     found = torch.gather(spans, 1, at[:, :, None].expand(-1, -1, width)).flatten(1)
     return torch.cat([found, values[:, n_spans * width :]], dim=1).topk(k, dim=-1).values

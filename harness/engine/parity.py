@@ -9,10 +9,15 @@ import torch
 
 from harness.engine.architectures import config
 from harness.engine.blocks import Stack
+from harness.engine.climb import climb
+from harness.engine.editing import Donors
+from harness.engine.forest import Forest
+from harness.engine.sweep import pick_blocks
 
-MAX_LOGIT_GAP = 2e-3
-"""Largest |logit difference| allowed, as a share of the logits' own range: float32 re-association of one
-forward pass stays two orders below it, a wrong norm or mask is orders above."""
+MAX_LOGIT_GAP = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 1e-2}
+"""Largest |logit difference| allowed, as a share of the logits' own range, by the weights' dtype. float32: the
+re-association of one forward pass stays two orders below, a wrong norm or mask is orders above. Of the short
+types a single rounding is 2^-9 (bfloat16) or 2^-12 (float16), and a hundred of them add up along the stream."""
 
 
 class ParityError(RuntimeError):
@@ -30,31 +35,33 @@ class Parity:
 def check_parity(stack: Stack, prompts: Sequence[Sequence[int]]) -> Parity:
     """Compare the engine's next-token logits with `model(input_ids).logits` on these prompts.
 
-    Raises ParityError when they differ by more than MAX_LOGIT_GAP of the logits' range.
+    The engine runs as it does in a sweep: the same blocks, all prompts on one forest. Raises ParityError when
+    they differ by more than MAX_LOGIT_GAP of the logits' range.
     """
+    blocks = pick_blocks(stack)
+    limit = MAX_LOGIT_GAP[str(stack.dtype).removeprefix("torch.")]
     worst, spread = 0.0, 0.0
     with torch.inference_mode():
-        for ids in prompts:
-            tokens = torch.tensor([list(ids)], device=stack.device)
-            theirs = stack.model(input_ids=tokens, use_cache=False).logits[0, -1].float()
-            stack.prepare(len(ids))
-            resid = stack.embed(tokens)
-            for layer in range(stack.n_layers):
-                resid = stack.run(layer, resid).resid_post
-            ours = stack.unembed(resid[:, -1])[0].float()
-            if not torch.isfinite(theirs).all():
-                raise ParityError(
-                    f"the model gives NaN or infinite logits on {len(ids)} ordinary tokens: check the weights, or "
-                    "measure in float32 (--dtype float32)"
-                )
-            gap = float((ours - theirs).abs().max())
-            spread = max(spread, float(theirs.max() - theirs.min()))
-            worst = max(worst, gap)
-            if not gap <= MAX_LOGIT_GAP * max(spread, 1e-6):  # not: a NaN gap fails too
-                raise ParityError(
-                    f"the engine's logits differ from the model's own by {gap:.3g} "
-                    f"(logits span {spread:.3g}): "
-                    f"model_type '{config(stack.model).model_type}' does not fit its entry in "
-                    "harness/engine/architectures.py"
-                )
+        for group in [prompts] if blocks.shares_prefixes else [[ids] for ids in prompts]:
+            forest = Forest([[tuple(ids)] for ids in group], share=blocks.shares_prefixes)
+            nobody = Donors(vectors={}, resid={})
+            ours = stack.unembed(climb(blocks, forest, [], nobody, 1536, lambda _: None).base)
+            for row, ids in zip(ours, group, strict=True):
+                tokens = torch.tensor([list(ids)], device=stack.device)
+                theirs = stack.model(input_ids=tokens, use_cache=False).logits[0, -1].float()
+                if not torch.isfinite(theirs).all():
+                    raise ParityError(
+                        f"the model gives NaN or infinite logits on {len(ids)} ordinary tokens: check the weights, "
+                        "or measure in float32 (--dtype float32)"
+                    )
+                gap = float((row - theirs).abs().max())
+                spread = max(spread, float(theirs.max() - theirs.min()))
+                worst = max(worst, gap)
+                if not gap <= limit * max(spread, 1e-6):  # not: a NaN gap fails too
+                    raise ParityError(
+                        f"the engine's logits differ from the model's own by {gap:.3g} "
+                        f"(logits span {spread:.3g}, at most {limit:g} of it is allowed): "
+                        f"model_type '{config(stack.model).model_type}' does not fit its entry in "
+                        "harness/engine/architectures.py"
+                    )
     return Parity(max_logit_gap=worst, logit_range=spread)

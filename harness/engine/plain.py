@@ -26,7 +26,9 @@ class PlainBlocks:
     ) -> BlockRun:
         """The block on one variant's rows, every activation kept."""
         has_heads = self.stack.blocks[layer].n_heads > 0
-        return self.stack.run(layer, self._prompts(resid, view), with_z=has_heads).map(lambda x: x.flatten(0, 1))
+        return self.stack.run(layer, self._prompts(resid, view), with_z=has_heads).map(
+            lambda x: x.flatten(0, 1)
+        )
 
     def advance_(
         self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from harness.edits import Edit, Exit, InvalidEdit, Probe
 from harness.effects import BASELINE, METRICS

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from harness.edits import Action, Edit, Exit, InvalidEdit, Site, Stream, erase, patch, skip, zero
 from harness.effects import METRICS
-from harness.engine import naive
+from harness.engine import memory, naive
 from harness.engine import sweep as sweep_module
 from harness.engine.architectures import UnsupportedArchitecture
 from harness.engine.blocks import Stack
+from harness.engine.fused import FusedBlocks, qualifies
+from harness.engine.memory import CHUNK_ROWS, OutOfMemory
 from harness.engine.parity import ParityError, check_parity
-from harness.engine.sweep import CONSTANCY, Item, NonFiniteLogits, OutOfMemory, sweep
+from harness.engine.plain import PlainBlocks
+from harness.engine.sweep import CONSTANCY, Item, NonFiniteLogits, sweep
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3_text", "lfm2")
 
@@ -54,11 +57,24 @@ def probes_of(stack):
     ]
 
 
+def blocks_of(stack, kind):
+    """The fast or the plain blocks; a model the fast ones do not know has only the plain ones."""
+    return FusedBlocks(stack) if kind == "fused" and qualifies(stack) else PlainBlocks(stack)
+
+
+both_kinds = pytest.mark.parametrize("kind", ["fused", "plain"])
+
+
+@both_kinds
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_probe_equals_the_naive_run(architecture, tiny, items):
+def test_every_probe_equals_the_naive_run(architecture, kind, tiny, items):
     model = tiny(architecture)
     stack = Stack(model)
-    assert_equals_naive(model, stack, items((5, 7, 5)), probes_of(stack))
+    assert_equals_naive(model, stack, items((5, 7, 5)), probes_of(stack), blocks=blocks_of(stack, kind))
+
+
+def test_the_fast_blocks_take_every_architecture_they_were_written_for(tiny):
+    assert [qualifies(Stack(tiny(a))) for a in ARCHITECTURES] == [True, True, True, False]
 
 
 edits = st.builds(
@@ -70,11 +86,17 @@ edits = st.builds(
 
 @st.composite
 def mixed_edits(draw):
-    """An edit at any mixture of sites, at all positions or at some."""
+    """An edit at any mixture of sites, heads among them, at all positions or at some."""
     streams = st.sampled_from([Stream.RESID_POST, Stream.ATTN_OUT, Stream.MLP_OUT])
     sites = draw(
         st.sets(
-            st.builds(lambda layer, s: Site(layer=layer, stream=s), st.integers(0, 3), streams), min_size=1
+            st.builds(lambda layer, s: Site(layer=layer, stream=s), st.integers(0, 3), streams)
+            | st.builds(
+                lambda layer, h: Site(layer=layer, stream=Stream.Z, head=h),
+                st.sampled_from([1, 3]),
+                st.integers(0, 3),
+            ),
+            min_size=1,
         )
     )
     positions = draw(
@@ -85,21 +107,36 @@ def mixed_edits(draw):
     return Edit(sites=tuple(sorted(sites)), action=action, positions=positions, donor=donor)
 
 
-@settings(max_examples=25)
+@st.composite
+def related_prompts(draw):
+    """Prompts that begin alike, one of which may be the beginning of another, or another itself."""
+    token = st.integers(0, 96)
+    stem = draw(st.lists(token, min_size=3, max_size=6))
+    tails = draw(st.lists(st.tuples(st.integers(3, 6), st.lists(token, max_size=4)), min_size=1, max_size=4))
+    rows = [(*stem[: min(n, len(stem))], *tail) for n, tail in tails]
+    return [Item(ids=ids, answer=3, foil=5, text=f"prompt {ids}") for ids in rows]
+
+
+@settings(max_examples=40)
 @given(
     architecture=st.sampled_from(ARCHITECTURES),
+    kind=st.sampled_from(["fused", "plain"]),
     kv_heads=st.sampled_from([1, 2, 4]),
     tied=st.booleans(),
-    lengths=st.lists(st.integers(3, 9), min_size=1, max_size=3),
+    prompts=related_prompts(),
     probes=st.lists(edits | mixed_edits(), min_size=1, max_size=4, unique=True),
     seed=st.integers(0, 2),
-    memory=st.sampled_from([1, 2**30]),
+    memory=st.sampled_from([2_700_000, 2**30]),
+    chunk=st.sampled_from([1, 20, 1536]),
 )
 def test_any_list_of_edits_equals_the_naive_run(
-    architecture, kv_heads, tied, lengths, probes, seed, memory, tiny, items
+    architecture, kind, kv_heads, tied, prompts, probes, seed, memory, chunk, tiny
 ):
     model = tiny(architecture, kv_heads=kv_heads, tied=tied, seed=seed)
-    assert_equals_naive(model, Stack(model), items(lengths, seed), probes, memory_bytes=memory)
+    stack = Stack(model)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(CHUNK_ROWS, "cpu", chunk)
+        assert_equals_naive(model, stack, prompts, probes, memory_bytes=memory, blocks=blocks_of(stack, kind))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -111,14 +148,14 @@ def test_the_baseline_is_the_models_own(architecture, tiny, items):
 
 def test_a_model_that_does_not_fit_its_table_entry_is_refused(tiny, items, monkeypatch):
     stack = Stack(tiny("qwen2"))
-    monkeypatch.setattr(stack, "attn_out", lambda layer, raw: raw * 1.5)
+    monkeypatch.setattr(FusedBlocks, "attn_out", lambda self, layer, raw: raw * 1.5)
     with pytest.raises(ParityError, match="architectures"):
         check_parity(stack, [items()[0].ids])
 
 
 def test_an_engine_that_gives_nan_does_not_pass_for_equal(tiny, items, monkeypatch):
     stack = Stack(tiny("qwen2"))
-    monkeypatch.setattr(stack, "attn_out", lambda layer, raw: raw * float("nan"))
+    monkeypatch.setattr(FusedBlocks, "attn_out", lambda self, layer, raw: raw * float("nan"))
     with pytest.raises(ParityError, match="differ from the model's own by nan"):
         check_parity(stack, [item.ids for item in items()])
 
@@ -155,26 +192,52 @@ def test_order_of_prompts_and_probes_does_not_matter(tiny, items):
     assert np.abs(forward - backward).max() < 1e-5
 
 
-def test_patching_from_another_prompt_equals_the_naive_run(tiny, items):
-    model = tiny("gemma3_text")
+@both_kinds
+@pytest.mark.parametrize("positions", [None, (2,), (-2, 0)])
+@pytest.mark.parametrize("architecture", ["gemma3_text", "llama"])
+def test_patching_from_another_prompt_equals_the_naive_run(architecture, positions, kind, tiny, items):
+    """Two prompts begin alike and their donors do not, and the other way round: neither may share the rows."""
+    model = tiny(architecture)
     stack = Stack(model)
-    clean, corrupt = items((6, 6), seed=1), items((6, 6), seed=2)
+    one, two, three = (item.ids for item in items((6, 6, 6), seed=1))
+    clean = [one, (*one[:3], *two[3:]), three]
+    corrupt = [two, three, (*two[:2], *one[2:])]
+    prompts = [Item(ids=ids, answer=1, foil=2) for ids in clean]
     sites = [
         Site(layer=1, stream=Stream.ATTN_OUT),
         Site(layer=2, stream=Stream.MLP_OUT),
+        Site(layer=2, stream=Stream.RESID_POST),
         Site(layer=1, stream=Stream.Z, head=3),
     ]
-    probes = [Edit(sites=(site,), action=Action.PATCH, donor="corrupt") for site in sites]
-    table, _ = sweep(stack, clean, probes, donors={"corrupt": [item.ids for item in corrupt]})
-    for j, (item, other) in enumerate(zip(clean, corrupt, strict=True)):
+    probes = [
+        Edit(sites=(site,), action=Action.PATCH, donor="corrupt", positions=positions) for site in sites
+    ]
+    blocks = blocks_of(stack, kind)
+    table, _ = sweep(stack, prompts, probes, donors={"corrupt": corrupt}, blocks=blocks)
+    for j, (item, other) in enumerate(zip(prompts, corrupt, strict=True)):
         base = naive.run(model, item.ids, None)
         for i, probe in enumerate(probes):
             with torch.no_grad(), naive.activations(model, probe.sites) as seen:
-                model(input_ids=torch.tensor([other.ids]))
+                model(input_ids=torch.tensor([list(other)]))
             edited = naive.run(model, item.ids, probe, dict(seen).__getitem__)
             expected = naive.measure(base, edited, item.answer)["kl_nats"]
             assert table["kl_nats"][i, j] == pytest.approx(expected, abs=1e-5)
             assert expected > 1e-6, "the donor changed nothing: the test would not see a missing patch"
+
+
+def test_a_stored_vector_over_the_whole_stream_equals_the_naive_run(tiny, items):
+    """Such a stream no longer depends on the tokens: one chain of rows stands for every prompt."""
+    model = tiny("qwen2")
+    site = Site(layer=1, stream=Stream.RESID_POST)
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(3))
+    probe = Edit(sites=(site,), action=Action.PATCH, donor="mean")
+    prompts = items((5, 7, 6))
+    table, _ = sweep(Stack(model), prompts, [probe], donors={"mean": {site: vector}})
+    for j, item in enumerate(prompts):
+        edited = naive.run(model, item.ids, probe, lambda _: vector)
+        expected = naive.measure(naive.run(model, item.ids, None), edited, item.answer)["kl_nats"]
+        assert table["kl_nats"][0, j] == pytest.approx(expected, abs=1e-5)
+        assert expected > 1e-3
 
 
 def test_constancy_compares_with_prompt_0(tiny, items):
@@ -203,6 +266,17 @@ def test_resuming_measures_only_what_is_missing_and_gives_the_same(tiny, items):
         assert np.abs(part[name][:, [3, 4]] - whole[name][:, [3, 4]]).max() < 1e-6
         assert np.isnan(part[name][:, [1, 2]]).all()
     assert np.isnan(base["entropy_nats"][[1, 2]]).all()
+
+
+def test_a_sweep_cut_off_after_some_groups_and_resumed_is_equal_to_the_bit(tiny, items, monkeypatch):
+    monkeypatch.setattr(memory, "GROUP_ROWS", 12)
+    stack, prompts, probes = Stack(tiny("llama")), items((5, 7, 5, 9, 7, 3)), [skip(1), zero(Stream.Z, 2, 1)]
+    groups = []
+    whole, _ = sweep(stack, prompts, probes, on_group=groups.append)
+    assert len(groups) > 2
+    missing = [i for group in groups[2:] for i in group.indices]
+    resumed, _ = sweep(stack, prompts, probes, only=missing)
+    assert all(np.array_equal(resumed[name][:, missing], whole[name][:, missing]) for name in METRICS)
 
 
 def test_progress_adds_up_to_the_number_of_cells(tiny, items):
@@ -245,18 +319,23 @@ def test_nan_logits_are_refused_with_the_prompt(tiny, items):
 def test_running_out_of_memory_halves_the_work_and_changes_nothing(tiny, items, monkeypatch):
     stack, prompts, probes = Stack(tiny("llama")), items((6, 6, 6, 6)), [skip(0), skip(1), erase(2)]
     expected, _ = sweep(stack, prompts, probes)
-    climb, sizes = sweep_module._climb, []
+    climb, sizes, done, kept = sweep_module.climb, [], [], []
 
-    def limited(stack, ids, plan, donors, on_layer):
-        sizes.append((len(ids), len(plan.probes)))
-        if len(ids) * len(plan.probes) > 2:
+    def limited(blocks, forest, probes, donors, chunk_rows, on_layer):
+        sizes.append((forest.n_prompts, len(probes)))
+        if forest.n_prompts * len(probes) > 2:
+            on_layer(0.5)
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return climb(stack, ids, plan, donors, on_layer)
+        kept.append(len(seen))
+        return climb(blocks, forest, probes, donors, chunk_rows, on_layer)
 
-    monkeypatch.setattr(sweep_module, "_climb", limited)
-    halved, _ = sweep(stack, prompts, probes)
+    seen = []
+    monkeypatch.setattr(sweep_module, "climb", limited)
+    halved, _ = sweep(stack, prompts, probes, on_progress=done.append, on_group=seen.append)
     assert sizes[0] == (4, 3)
-    assert max(n * p for n, p in sizes if n * p <= 2) <= 2
+    assert {size for size in sizes if size[0] * size[1] <= 2} == {(1, 1), (1, 2)}
+    assert sum(done) == pytest.approx(12), "progress given for work that was thrown away is taken back"
+    assert kept == [0, 0, 1, 1, 2, 2, 3, 3], "each part is handed on before the next begins"
     assert all(np.abs(halved[name] - expected[name]).max() < 1e-5 for name in METRICS)
 
 
@@ -264,7 +343,7 @@ def test_one_edit_that_does_not_fit_is_one_clear_line(tiny, items, monkeypatch):
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(sweep_module, "_climb", full)
+    monkeypatch.setattr(sweep_module, "climb", full)
     with pytest.raises(OutOfMemory, match=r"6 tokens with the single edit 'skip L0'.*shorter prompt"):
         sweep(Stack(tiny("llama")), items((6, 6)), [skip(0), skip(1)])
 
@@ -273,12 +352,13 @@ def test_other_errors_are_not_taken_for_a_full_memory(tiny, items, monkeypatch):
     def broken(*_):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(sweep_module, "_climb", broken)
+    monkeypatch.setattr(sweep_module, "climb", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         sweep(Stack(tiny("llama")), items((6, 6)), [skip(0)])
 
 
-def test_ctrl_c_keeps_the_groups_already_measured(tiny, items):
+def test_ctrl_c_keeps_the_groups_already_measured(tiny, items, monkeypatch):
+    monkeypatch.setattr(memory, "GROUP_ROWS", 7)
     kept = []
 
     def stop_at_second(group):
@@ -288,7 +368,8 @@ def test_ctrl_c_keeps_the_groups_already_measured(tiny, items):
 
     with pytest.raises(KeyboardInterrupt):
         sweep(Stack(tiny("llama")), items((5, 6, 7)), [skip(0)], on_group=stop_at_second)
-    assert [group.indices for group in kept] == [(0,), (2,)]
+    assert len({group.indices for group in kept}) == 2
+    assert all(np.isfinite(group.metrics["kl_nats"]).all() for group in kept)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; run on a GPU runner")

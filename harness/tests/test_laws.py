@@ -11,6 +11,7 @@ import torch
 from harness.edits import Action, Edit, Exit, Site, Stream, erase, patch, skip, zero
 from harness.engine.blocks import Stack
 from harness.engine.metrics import entropy_nats, kl_nats
+from harness.engine.plain import PlainBlocks
 from harness.engine.sweep import sweep
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3_text", "lfm2")
@@ -136,7 +137,8 @@ def test_an_adapter_switched_off_is_the_base_model_to_the_bit_and_on_it_is_not(t
     base = deepcopy(tiny("qwen2"))
     prompts = items()
     probes = [skip(1), erase(2)]
-    before, _ = sweep(Stack(base), prompts, probes)
+    stack = Stack(base)
+    before, _ = sweep(stack, prompts, probes, blocks=PlainBlocks(stack))
     config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     adapted = get_peft_model(base, config).eval()
     with adapted.disable_adapter():
