@@ -73,32 +73,15 @@ class _Norm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Joined:
-    """Several linear layers of one input as one product; `weight` is the layers' own memory, not a copy."""
-
-    weight: Float[Tensor, "out in"]
-    bias: Float[Tensor, " out"] | None
-
-    def __call__(
-        self, x: Float[Tensor, "*row in"], name: str, allocate: Allocate, part: slice = slice(None)
-    ) -> Tensor:
-        weight = self.weight[part]
-        rows = x.to(weight.dtype).flatten(0, -2)
-        out = allocate(name, (len(rows), len(weight)), rows)
-        if self.bias is None:
-            torch.mm(rows, weight.T, out=out)
-        else:
-            torch.addmm(self.bias[part], rows, weight.T, out=out)
-        return out.view(*x.shape[:-1], len(weight))
-
-
-@dataclass(frozen=True, kw_only=True)
 class _FusedBlock:
     """One block's weights by role. Products are in the weights' dtype, everything else in float32."""
 
-    qkv: _Joined
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
     o_proj: nn.Linear
-    gate_up: _Joined
+    gate_proj: nn.Linear
+    up_proj: nn.Linear
     down_proj: nn.Linear
     act: nn.Module
     pre_attention: _Norm
@@ -108,34 +91,25 @@ class _FusedBlock:
     q_norm: _Norm | None
     k_norm: _Norm | None
     d_head: int
-    d_query: int
-    d_kv: int
     scaling: float
     window: int | None
     cos_sin: Callable[[View], tuple[Tensor, Tensor]]
 
-    def qkv_heads(self, x: Tensor, view: View, allocate: Allocate) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values, of all rows, each [variant, row, head, d_head]."""
-        heads = self._heads(self.qkv(self.pre_attention(x, allocate), "qkv", allocate))
-        n_q, n_kv = self.d_query // self.d_head, self.d_kv // self.d_head
-        q, k, v = heads.split([n_q, n_kv, n_kv], dim=2)
-        if self.q_norm is None and self.k_norm is None:
-            _rotate_(heads[:, :, : n_q + n_kv], *self.cos_sin(view), allocate)
-            return q, k, v
-        return self._rotated(q, self.q_norm, view, allocate), self._rotated(k, self.k_norm, view, allocate), v
+    def qkv(
+        self, x: Tensor, view: View, allocate: Allocate, *, last: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, each [variant, row, head, d_head].
 
-    def last_qkv_heads(self, x: Tensor, view: View, allocate: Allocate) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, with queries of the view's `last_rows` only."""
-        xn, rows = self.pre_attention(x, allocate), list(view.last_rows)
-        of_kv, of_q = slice(self.d_query, None), slice(0, self.d_query)
-        heads = self._heads(self.qkv(xn, "qkv", allocate, of_kv))
-        k, v = heads.chunk(2, dim=2)
-        q = self._heads(self.qkv(xn[:, rows], "q", allocate, of_q))
-        return (
-            self._rotated(q, self.q_norm, view, allocate, rows),
-            self._rotated(k, self.k_norm, view, allocate),
-            v,
-        )
+        With `last`, queries of the view's `last_rows` only.
+        """
+        xn, (cos, sin) = self.pre_attention(x, allocate), self.cos_sin(view)
+        k = _rotate_(self._heads(self.k_proj, xn, "k", self.k_norm, allocate), cos, sin, allocate)
+        v = self._heads(self.v_proj, xn, "v", None, allocate)
+        if last:
+            rows = list(view.last_rows)
+            xn, cos, sin = xn[:, rows], cos[rows], sin[rows]
+        q = _rotate_(self._heads(self.q_proj, xn, "q", self.q_norm, allocate), cos, sin, allocate)
+        return q, k, v
 
     def attend(
         self,
@@ -177,29 +151,21 @@ class _FusedBlock:
 
     def mlp_hidden(self, x: Tensor, allocate: Allocate) -> Tensor:
         """act(gate) x up, the input of down_proj."""
-        gate, up = self.gate_up(self.pre_mlp(x, allocate), "gate_up", allocate).chunk(2, dim=-1)
+        xn = self.pre_mlp(x, allocate)
+        gate = _product(self.gate_proj, xn, "gate", allocate)
         gate = F.silu(gate, inplace=True) if _is_silu(self.act) else self.act(gate)
-        return gate.mul_(up)
+        return gate.mul_(_product(self.up_proj, xn, "up", allocate))
 
-    def _heads(self, flat: Tensor) -> Tensor:
-        return flat.view(*flat.shape[:-1], -1, self.d_head)
-
-    def _rotated(
-        self, heads: Tensor, norm: _Norm | None, view: View, allocate: Allocate, rows: list[int] | None = None
+    def _heads(
+        self, linear: nn.Linear, xn: Tensor, name: str, norm: _Norm | None, allocate: Allocate
     ) -> Tensor:
-        cos, sin = self.cos_sin(view)
-        if rows is not None:
-            cos, sin = cos[rows], sin[rows]
-        normed = heads if norm is None else norm(heads.float()).to(heads.dtype)
-        return _rotate_(normed, cos, sin, allocate)
+        flat = _product(linear, xn, name, allocate)
+        heads = flat.view(*flat.shape[:-1], -1, self.d_head)
+        return heads if norm is None else norm(heads.float()).to(heads.dtype)
 
 
 class FusedBlocks:
-    """Every block of a stack, on the rows of a forest. Raises ValueError where a block does not qualify.
-
-    Layers of one input (q, k, v; gate, up) are laid side by side in memory, and the model's own parameters made
-    to point there: the same numbers, held once.
-    """
+    """Every block of a stack, on the rows of a forest. Raises ValueError where a block does not qualify."""
 
     shares_prefixes = True
 
@@ -214,7 +180,7 @@ class FusedBlocks:
     ) -> BlockRun:
         """The block on one variant's rows, every activation kept."""
         block = self.blocks[layer]
-        q, k, v = block.qkv_heads(resid[None], view, fresh)
+        q, k, v = block.qkv(resid[None], view, fresh)
         z = block.attend(q, k, v, view, base, fresh, last=False)[0]
         operator_raw = block.o_proj(z.flatten(1)).float()
         attn_out = self.attn_out(layer, operator_raw)
@@ -237,7 +203,7 @@ class FusedBlocks:
     ) -> None:
         """Run the block on variants it does not edit, in place."""
         block = self.blocks[layer]
-        q, k, v = block.qkv_heads(x, view, self.scratch)
+        q, k, v = block.qkv(x, view, self.scratch)
         z = block.attend(q, k, v, view, base, self.scratch, last=False)
         block.add_mlp_(block.add_attention_(x, z), self.scratch)
 
@@ -246,7 +212,7 @@ class FusedBlocks:
     ) -> Float[Tensor, "variant last d_model"]:
         """The last block's output at the rows of last tokens: nothing else is read."""
         block = self.blocks[layer]
-        q, k, v = block.last_qkv_heads(x, view, self.scratch)
+        q, k, v = block.qkv(x, view, self.scratch, last=True)
         z = block.attend(q, k, v, view, base, self.scratch, last=True)
         return block.add_mlp_(block.add_attention_(x[:, list(view.last_rows)], z), self.scratch)
 
@@ -282,9 +248,12 @@ class FusedBlocks:
             return _Norm(gain=GAIN[type(module).__name__](known.weight.detach().float()), eps=float(eps))
 
         return _FusedBlock(
-            qkv=_join([attention.q_proj, attention.k_proj, attention.v_proj]),
+            q_proj=attention.q_proj,
+            k_proj=attention.k_proj,
+            v_proj=attention.v_proj,
             o_proj=attention.o_proj,
-            gate_up=_join([mlp.gate_proj, mlp.up_proj]),
+            gate_proj=mlp.gate_proj,
+            up_proj=mlp.up_proj,
             down_proj=mlp.down_proj,
             act=mlp.act_fn,
             pre_attention=cast("_Norm", norm(parts.pre_operator_norm)),
@@ -294,8 +263,6 @@ class FusedBlocks:
             q_norm=norm(getattr(attention, "q_norm", None)),
             k_norm=norm(getattr(attention, "k_norm", None)),
             d_head=attention.head_dim,
-            d_query=attention.q_proj.out_features,
-            d_kv=attention.k_proj.out_features,
             scaling=attention.scaling,
             window=getattr(attention, "sliding_window", None),
             cos_sin=cos_sin,
@@ -331,7 +298,6 @@ def _is_known(parts: BlockModules) -> bool:
         and type(parts.mlp).__name__ in _MLP
         and all(type(norm).__name__ in GAIN for norm in norms)
         and all(type(linear) is nn.Linear for linear in linears)
-        and len({linear.bias is None for linear in linears[:3] if isinstance(linear, nn.Linear)}) == 1
         and getattr(parts.operator, "attn_logit_softcapping", None) is None
         and not any(m._forward_hooks or m._forward_pre_hooks for m in parts.block.modules())
     )
@@ -353,6 +319,18 @@ def _rotate_(x: Tensor, cos: Tensor, sin: Tensor, allocate: Allocate) -> Tensor:
     return x
 
 
+def _product(linear: nn.Linear, x: Float[Tensor, "*row in"], name: str, allocate: Allocate) -> Tensor:
+    """linear(x), [*row, out], in memory of that name."""
+    weight = linear.weight
+    rows = x.to(weight.dtype).flatten(0, -2)
+    out = allocate(name, (len(rows), len(weight)), rows)
+    if linear.bias is None:
+        torch.mm(rows, weight.T, out=out)
+    else:
+        torch.addmm(linear.bias, rows, weight.T, out=out)
+    return out.view(*x.shape[:-1], len(weight))
+
+
 def _accumulate_(x: Tensor, h: Tensor, linear: nn.Linear, norm: _Norm | None) -> Tensor:
     """X += norm(linear(h)); without a norm, and in one dtype, inside the matrix product itself."""
     if norm is None and linear.weight.dtype == x.dtype:
@@ -369,32 +347,6 @@ def _with_base(own: Tensor, block: Block, base: Tensor | None) -> Tensor:
         return mine
     assert base is not None, "a suffix needs the baseline's keys and values"
     return torch.cat([base[:, block.base].expand(len(mine), -1, -1, -1), mine], dim=1)
-
-
-def _join(linears: Sequence[nn.Linear]) -> _Joined:
-    """The layers as one; their parameters become views of the joined memory."""
-    biases = [linear.bias for linear in linears if linear.bias is not None]
-    return _Joined(
-        weight=_side_by_side([linear.weight for linear in linears]),
-        bias=_side_by_side(biases) if biases else None,
-    )
-
-
-def _side_by_side(parameters: Sequence[Tensor]) -> Tensor:
-    """The parameters' rows in one tensor, moved there unless they lie there already."""
-    first, n_rows = parameters[0].data, sum(len(p) for p in parameters)
-    place = first.data_ptr()
-    for parameter in parameters:
-        if parameter.data_ptr() != place or not parameter.is_contiguous():
-            break
-        place += parameter.numel() * parameter.element_size()
-    else:
-        if first.untyped_storage().data_ptr() + first.untyped_storage().nbytes() >= place:
-            return first.as_strided((n_rows, *first.shape[1:]), first.stride())
-    joined = torch.cat([p.data for p in parameters])
-    for parameter, part in zip(parameters, torch.split(joined, [len(p) for p in parameters]), strict=True):
-        parameter.data = part
-    return joined
 
 
 def _is_silu(act: nn.Module) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from harness.engine.architectures import config
 from harness.engine.blocks import Stack
 from harness.engine.climb import climb
 from harness.engine.editing import Donors
 from harness.engine.forest import Forest
+from harness.engine.memory import CHUNK_ROWS
 from harness.engine.sweep import pick_blocks
 
 MAX_LOGIT_GAP = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 1e-2}
@@ -38,30 +40,43 @@ def check_parity(stack: Stack, prompts: Sequence[Sequence[int]]) -> Parity:
     The engine runs as it does in a sweep: the same blocks, all prompts on one forest. Raises ParityError when
     they differ by more than MAX_LOGIT_GAP of the logits' range.
     """
-    blocks = pick_blocks(stack)
     limit = MAX_LOGIT_GAP[str(stack.dtype).removeprefix("torch.")]
     worst, spread = 0.0, 0.0
-    with torch.inference_mode():
-        for group in [prompts] if blocks.shares_prefixes else [[ids] for ids in prompts]:
-            forest = Forest([[tuple(ids)] for ids in group], share=blocks.shares_prefixes)
-            nobody = Donors(vectors={}, resid={})
-            ours = stack.unembed(climb(blocks, forest, [], nobody, 1536, lambda _: None).base)
-            for row, ids in zip(ours, group, strict=True):
-                tokens = torch.tensor([list(ids)], device=stack.device)
-                theirs = stack.model(input_ids=tokens, use_cache=False).logits[0, -1].float()
-                if not torch.isfinite(theirs).all():
-                    raise ParityError(
-                        f"the model gives NaN or infinite logits on {len(ids)} ordinary tokens: check the weights, "
-                        "or measure in float32 (--dtype float32)"
-                    )
-                gap = float((row - theirs).abs().max())
-                spread = max(spread, float(theirs.max() - theirs.min()))
-                worst = max(worst, gap)
-                if not gap <= limit * max(spread, 1e-6):  # not: a NaN gap fails too
-                    raise ParityError(
-                        f"the engine's logits differ from the model's own by {gap:.3g} "
-                        f"(logits span {spread:.3g}, at most {limit:g} of it is allowed): "
-                        f"model_type '{config(stack.model).model_type}' does not fit its entry in "
-                        "harness/engine/architectures.py"
-                    )
+    for ids, (theirs, ours) in zip(prompts, own_and_engine_logits(stack, prompts), strict=True):
+        if not torch.isfinite(theirs).all():
+            raise ParityError(
+                f"the model gives NaN or infinite logits on {len(ids)} ordinary tokens: check the weights, or "
+                "measure in float32 (--dtype float32)"
+            )
+        gap = float((ours - theirs).abs().max())
+        spread = max(spread, float(theirs.max() - theirs.min()))
+        worst = max(worst, gap)
+        if not gap <= limit * max(spread, 1e-6):  # not: a NaN gap fails too
+            raise ParityError(
+                f"the engine's logits differ from the model's own by {gap:.3g} "
+                f"(logits span {spread:.3g}, at most {limit:g} of it is allowed): "
+                f"model_type '{config(stack.model).model_type}' does not fit its entry in "
+                "harness/engine/architectures.py"
+            )
     return Parity(max_logit_gap=worst, logit_range=spread)
+
+
+def own_and_engine_logits(stack: Stack, prompts: Sequence[Sequence[int]]) -> list[tuple[Tensor, Tensor]]:
+    """Next-token logits of every prompt, float32 [vocab], from transformers' own forward pass and from ours.
+
+    Ours are computed as in a sweep: the same blocks, all prompts on one forest where prefixes are shared.
+    """
+    blocks = pick_blocks(stack)
+    together = [list(prompts)] if blocks.shares_prefixes else [[ids] for ids in prompts]
+    own, ours = [], []
+    with torch.inference_mode():
+        for group in together:
+            forest = Forest([[tuple(ids)] for ids in group], share=blocks.shares_prefixes)
+            summit = climb(
+                blocks, forest, [], Donors(vectors={}, resid={}), CHUNK_ROWS["cpu"], lambda _: None
+            )
+            ours += list(stack.unembed(summit.base))
+        for ids in prompts:
+            tokens = torch.tensor([list(ids)], device=stack.device)
+            own.append(stack.model(input_ids=tokens, use_cache=False).logits[0, -1].float())
+    return list(zip(own, ours, strict=True))

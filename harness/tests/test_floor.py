@@ -1,0 +1,59 @@
+"""What arithmetic alone moves: measured in every run, and never reported as an effect."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from harness.edits import Stream, patch, skip, zero
+from harness.engine.blocks import Stack
+from harness.engine.parity import check_parity
+from harness.engine.sweep import sweep
+from harness.floor import LIMIT_NATS, above_floor, floor_checks, model_noise
+
+
+def test_in_float32_the_floor_is_far_below_any_threshold(tiny, items):
+    prompts = [item.ids for item in items((5, 9, 7))]
+    for architecture in ("llama", "qwen2", "gemma3_text", "lfm2"):
+        assert model_noise(Stack(tiny(architecture)), prompts) < 1e-7
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3_text"])
+def test_a_bfloat16_body_keeps_the_stream_and_the_logits_in_float32(architecture, tiny, items):
+    """Its error is that of the rounded products: at the level of the floor it measures, not of the effects."""
+    exact, prompts = Stack(tiny(architecture)), items((5, 9, 7, 6))
+    rounded = Stack(deepcopy(tiny(architecture)).to(torch.bfloat16))
+    probes = [skip(1), zero(Stream.Z, 1, 2), zero(Stream.MLP_OUT, 2), patch(Stream.RESID_POST, 0, "self")]
+    truth, _ = sweep(exact, prompts, probes)
+    short, _ = sweep(rounded, prompts, probes)
+    check_parity(rounded, [item.ids for item in prompts])
+    noise = model_noise(rounded, [item.ids for item in prompts])
+    assert 1e-6 < noise < LIMIT_NATS["bfloat16"]
+    assert np.abs(short["kl_nats"][3]).max() < 1e-6, "the no-op: stream and logits are not rounded"
+    assert np.abs(short["kl_nats"] - truth["kl_nats"]).max() < 0.1 * truth["kl_nats"][:3].max() + noise
+
+
+def test_effects_below_the_floor_are_not_reported_and_not_lost():
+    kl = np.array([[0.5, 0.01, -0.01], [0.02, 0.03, 2.0]])
+    table = above_floor("bfloat16", {"kl_nats": kl, "argmax_match": kl}, 0.02)
+    assert table["kl_nats"].tolist() == [[0.5, 0, 0], [0.02, 0.03, 2.0]]
+    assert table["kl_measured_nats"] is kl
+    assert table["argmax_match"] is kl
+    assert above_floor("float32", {"kl_nats": kl}, 0.02)["kl_nats"] is kl
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "passes"),
+    [("float32", 2e-6, False), ("bfloat16", 2e-6, True), ("bfloat16", 0.06, False)],
+)
+def test_a_floor_too_high_fails_its_gate(dtype, value, passes):
+    by_no_op, by_noise = (
+        floor_checks(dtype, np.array([0.0, -value]), 0.0),
+        floor_checks(dtype, np.zeros(2), value),
+    )
+    assert [c.passed for c in by_no_op] == [passes, True]
+    assert [c.passed for c in by_noise] == [True, passes]
+    assert all(check.gate for check in by_no_op)
