@@ -92,6 +92,11 @@ class Edit:
         """The blocks whose resid_post is edited."""
         return tuple(site.layer for site in self.sites if site.stream is Stream.RESID_POST)
 
+    @property
+    def heads(self) -> tuple[Site, ...]:
+        """The sites that are heads."""
+        return tuple(site for site in self.sites if site.stream is Stream.Z)
+
     def __str__(self) -> str:
         whole_blocks = len(self.blocks) == len(self.sites)
         verb = "erase" if whole_blocks and self.action is Action.ZERO else str(self.action)

@@ -41,15 +41,19 @@ class PromptRecord:
 class Effects:
     """probes x prompts of each metric, and the unedited run per prompt.
 
-    Raises ValueError when a shape does not fit: a table with a missing cell is not a measurement.
+    `unmeasured` are the probes that a screen left out. Raises ValueError when a shape does not fit: a table with a
+    missing cell is not a measurement; and when a probe is named as measured and as left out.
     """
 
     probes: tuple[Probe, ...]
     prompts: tuple[PromptRecord, ...]
     metrics: Mapping[str, Float[np.ndarray, "probes prompts"]]
     baseline: Mapping[str, Float[np.ndarray, " prompts"]]
+    unmeasured: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
+        if both := set(self.probes) & set(self.unmeasured):
+            raise ValueError(f"'{min(map(str, both))}' is named as measured and as left out by a screen")
         shape = (len(self.probes), len(self.prompts))
         for name, values in self.metrics.items():
             if values.shape != shape:
@@ -70,6 +74,7 @@ class Effects:
             self,
             probes=tuple(self.probes[i] for i in rows),
             metrics={name: values[rows] for name, values in self.metrics.items()},
+            unmeasured=tuple(probe for probe in self.unmeasured if keep(probe)),
         )
 
     def row(self, probe: Probe) -> int:
@@ -88,9 +93,12 @@ class Effects:
 def pool(tables: Sequence[Effects]) -> Effects:
     """The same probes measured over several seeds as one table: prompts side by side, each keeping its seed.
 
+    Of screened tables the probes that all of them measured are kept; the others count as unmeasured.
     Raises ValueError when the tables do not hold the same probes and metrics, or when two of them are equal
     to the bit: a seed that changes nothing is not a replication.
     """
+    if any(table.unmeasured for table in tables):
+        tables = _measured_by_all(tables)
     first = tables[0]
     for other in tables[1:]:
         if other.probes != first.probes or other.metrics.keys() != first.metrics.keys():
@@ -108,6 +116,16 @@ def pool(tables: Sequence[Effects]) -> Effects:
         metrics={m: np.concatenate([t.metrics[m] for t in tables], axis=1) for m in first.metrics},
         baseline={m: np.concatenate([t.baseline[m] for t in tables]) for m in first.baseline},
     )
+
+
+def _measured_by_all(tables: Sequence[Effects]) -> list[Effects]:
+    """Screened tables of one list of probes, cut to the probes that every one of them measured."""
+    asked = [{*t.probes, *t.unmeasured} for t in tables]
+    if any(probes != asked[0] for probes in asked):
+        raise ValueError("only tables of the same probes and metrics can be pooled")
+    common = set.intersection(*(set(t.probes) for t in tables))
+    left_out = tuple(p for p in (*tables[0].probes, *tables[0].unmeasured) if p not in common)
+    return [replace(t.select(common.__contains__), unmeasured=left_out) for t in tables]
 
 
 def bit_equal(one: Effects, two: Effects) -> bool:

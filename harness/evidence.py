@@ -50,16 +50,29 @@ class Question:
     transformers: str
     code: str
     """Digest of the measuring code, comments and docstrings aside."""
+    heads: tuple[int, ...] = ()
+    """Query heads per block; () where the probes do not depend on them."""
+    screen: float | None = None
+    """Share of the probes that was measured, chosen by attribution; None: all of them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values; `heads` and `screen` only where they are given."""
+        optional = {"heads": list(self.heads) or None, "screen": self.screen}
+        return {
+            **{name: value for name, value in asdict(self).items() if name not in optional},
+            **{name: value for name, value in optional.items() if value is not None},
+        }
 
     @property
     def digest(self) -> str:
         """sha256 over the fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     @property
     def cell(self) -> str:
-        """'smollm2_135m layer_sweep sound seed42', for messages."""
-        return f"{self.model} {self.experiment} {self.protocol} seed{self.seed}"
+        """'smollm2_135m layer_sweep sound seed42', for messages; screened evidence says so."""
+        screened = "" if self.screen is None else f" screened at {self.screen:g}"
+        return f"{self.model} {self.experiment} {self.protocol} seed{self.seed}{screened}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +143,7 @@ def _body(evidence: Evidence) -> dict[str, Any]:
         name: [getattr(p, name) for p in effects.prompts] for name in PromptRecord.__dataclass_fields__
     }
     return {
-        "question": asdict(evidence.question),
+        "question": evidence.question.to_json(),
         "provenance": dict(evidence.provenance),
         "checks": [
             {**asdict(c), "value": c.value if np.isfinite(c.value) else None} for c in evidence.checks
@@ -139,12 +152,16 @@ def _body(evidence: Evidence) -> dict[str, Any]:
         "prompts": prompts,
         "baseline": {name: _numbers(values) for name, values in effects.baseline.items()},
         "probes": [to_json(probe) for probe in effects.probes],
+        **({"unmeasured": [to_json(probe) for probe in effects.unmeasured]} if effects.unmeasured else {}),
         "metrics": {name: [_numbers(row) for row in values] for name, values in effects.metrics.items()},
     }
 
 
 def _parse(body: dict[str, Any]) -> Evidence:
-    question = Question(**{**body["question"], "protocol": Protocol(body["question"]["protocol"])})
+    asked = body["question"]
+    question = Question(
+        **{**asked, "protocol": Protocol(asked["protocol"]), "heads": tuple(asked.get("heads", ()))}
+    )
     columns = body["prompts"]
     prompts = tuple(
         PromptRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
@@ -154,6 +171,7 @@ def _parse(body: dict[str, Any]) -> Evidence:
         prompts=prompts,
         metrics={name: _table(rows, len(prompts)) for name, rows in body["metrics"].items()},
         baseline={name: _table([row], len(prompts))[0] for name, row in body["baseline"].items()},
+        unmeasured=tuple(from_json(p) for p in body.get("unmeasured", ())),
     )
     return Evidence(
         question=question,

@@ -5,21 +5,25 @@ What is measured is kept group by group: an interrupted run goes on where it sto
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from harness.edits import Exit, Probe
+from harness.edits import Exit, Probe, to_json
 from harness.effects import BASELINE, METRICS, Effects, PromptRecord
 from harness.engine.blocks import Stack
 from harness.engine.parity import Parity, check_parity
+from harness.engine.screen import screen
 from harness.engine.sweep import CONSTANCY, GroupResult, Item, sweep
 from harness.evidence import Check, Evidence, Question, read
-from harness.experiments import NO_OP, SUITE, Experiment, skip_everything
+from harness.experiments import NO_OP, SUITE, Experiment, Heads, skip_everything
+from harness.floor import above_floor, floor_checks, model_noise
 from harness.latency import speedups
 from harness.models.loading import LoadedModel
 from harness.protocols import Protocol
@@ -29,7 +33,6 @@ from harness.store import Partial, Store
 from tasks.sampling import draw_suite
 from tasks.suites import suite_digest
 
-NO_OP_LIMIT_NATS = 1e-6
 POSITIVE_CONTROL_NATS = 0.1
 FINAL_EXIT_LIMIT_NATS = 1e-6
 CONSTANT_OUTPUT_NATS = 1e-3
@@ -60,19 +63,27 @@ class Subject:
         texts = ("The capital of France is", "def add(a, b):\n    return a", "1 2 3 4 5 6 7")
         return check_parity(self.stack, [self.loaded.encode(text) for text in texts])
 
-    def question(self, experiment: Experiment, protocol: Protocol, seed: int) -> Question:
-        """The question this model is asked."""
+    @property
+    def heads(self) -> Heads:
+        """Query heads of each block."""
+        return tuple(parts.n_heads for parts in self.stack.blocks)
+
+    def question(
+        self, experiment: Experiment, protocol: Protocol, seed: int, screen: float | None = None
+    ) -> Question:
+        """The question this model is asked; `screen` is left out where the experiment is not about heads."""
         import torch
         import transformers
 
         loaded = self.loaded
+        heads = self.heads if experiment.per_head else ()
         return Question(
             model=loaded.spec.id,
             experiment=experiment.name,
             protocol=protocol,
             seed=seed,
             n_layers=self.stack.n_layers,
-            definition=experiment.definition(protocol, self.stack.n_layers),
+            definition=experiment.definition(protocol, self.stack.n_layers, heads),
             suite_digest=suite_digest(SUITE),
             weights_digest=loaded.weights_digest,
             tokenizer_digest=loaded.tokenizer_digest,
@@ -82,6 +93,8 @@ class Subject:
             torch=torch.__version__.split("+")[0],
             transformers=transformers.__version__,
             code=code_digest(),
+            heads=heads,
+            screen=screen if experiment.per_head else None,
         )
 
 
@@ -92,16 +105,18 @@ def measure(
     seed: int,
     store: Store,
     *,
+    screen: float | None = None,
     remeasure: bool = False,
     memory_bytes: int = 2 * 2**30,
     progress: Callable[[str, int], Any] | None = None,
 ) -> Evidence:
     """The evidence for one cell: from the store, or measured now and kept there.
 
+    With `screen`, of an experiment over heads only that share of the probes is measured, chosen by attribution.
     `progress(label, total)` opens a progress bar: a context manager that yields a function of cells done.
     Raises what the sweep, the draw and the store raise; EvidenceCorrupt for a stored record that is damaged.
     """
-    question = subject.question(experiment, protocol, seed)
+    question = subject.question(experiment, protocol, seed, screen)
     with store.lock(question):
         known = None if remeasure else store.get(question)
         if known is not None:
@@ -120,29 +135,11 @@ def _measure(
 ) -> Evidence:
     start = time.perf_counter()
     loaded = subject.loaded
-    draw = draw_suite(
-        SUITE, n_per_family=experiment.prompts_per_family, seed=question.seed, encode=loaded.encode
-    )
-    items, records = [], []
-    for pair in draw.pairs:
-        ids = loaded.encode(pair.clean.text)
-        answer, foil = (
-            loaded.encode(pair.clean.text + end)[-1] for end in (pair.clean.answer, pair.clean.foil)
-        )
-        items.append(Item(ids=tuple(ids), answer=answer, foil=foil, text=pair.clean.text))
-        clean = pair.clean
-        records.append(
-            PromptRecord(
-                text=clean.text,
-                answer=clean.answer,
-                foil=clean.foil,
-                family=clean.family,
-                template=clean.template,
-                n_tokens=len(ids),
-                seed=question.seed,
-            )
-        )
-    probes = experiment.probes(question.protocol, question.n_layers)
+    prompts = draw_prompts(loaded, experiment, question.seed)
+    items, records = prompts.items, prompts.records
+    asked = experiment.probes(question.protocol, question.n_layers, question.heads)
+    screened = None if question.screen is None else screen(subject.stack, items, asked, question.screen)
+    probes = asked if screened is None else screened.chosen
     open_bar = progress or _no_bar
     metrics: dict[str, np.ndarray]
     base: dict[str, np.ndarray] = {}
@@ -158,9 +155,18 @@ def _measure(
             table, base = _sweep_resumed(
                 subject, items, (*probes, *controls), experiment, question, store, memory_bytes, advance
             )
-        metrics = {name: values[: len(probes)] for name, values in table.items()}
-        checks = _checks(subject, question, probes, table, base)
-    effects = Effects(probes=probes, prompts=tuple(records), metrics=metrics, baseline=base)
+        noise = model_noise(subject.stack, _one_a_family(items, records))
+        checks = _checks(subject, question, probes, table, base, noise)
+        floor = max(noise, float(np.abs(table["kl_nats"][-2]).max()))
+        measured = {name: values[: len(probes)] for name, values in table.items()}
+        metrics = above_floor(question.dtype, measured, floor)
+    effects = Effects(
+        probes=probes,
+        prompts=records,
+        metrics=metrics,
+        baseline=base,
+        unmeasured=() if screened is None else screened.left_out,
+    )
     return Evidence(
         question=question,
         effects=effects,
@@ -168,16 +174,48 @@ def _measure(
         provenance={
             **provenance(str(subject.stack.device)),
             "source": describe_source(loaded.spec),
-            "prompts_rejected": len(draw.rejected),
+            "prompts_rejected": prompts.n_rejected,
+            **({} if screened is None else {"screen": screened.summary}),
             "seconds": round(time.perf_counter() - start, 1),
         },
         summary=summarize(effects),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawnPrompts:
+    """One draw of the suite's prompts: tokenised, and as they are kept beside their effects."""
+
+    items: tuple[Item, ...]
+    records: tuple[PromptRecord, ...]
+    n_rejected: int
+
+
+def draw_prompts(loaded: LoadedModel, experiment: Experiment, seed: int) -> DrawnPrompts:
+    """The prompts an experiment is measured on under a seed. Raises NotEnoughPrompts."""
+    draw = draw_suite(SUITE, n_per_family=experiment.prompts_per_family, seed=seed, encode=loaded.encode)
+    items, records = [], []
+    for clean in (pair.clean for pair in draw.pairs):
+        ids = loaded.encode(clean.text)
+        answer, foil = (loaded.encode(clean.text + end)[-1] for end in (clean.answer, clean.foil))
+        items.append(Item(ids=tuple(ids), answer=answer, foil=foil, text=clean.text))
+        records.append(
+            PromptRecord(
+                text=clean.text,
+                answer=clean.answer,
+                foil=clean.foil,
+                family=clean.family,
+                template=clean.template,
+                n_tokens=len(ids),
+                seed=seed,
+            )
+        )
+    return DrawnPrompts(items=tuple(items), records=tuple(records), n_rejected=len(draw.rejected))
+
+
 def _sweep_resumed(
     subject: Subject,
-    items: list[Item],
+    items: Sequence[Item],
     probes: tuple[Probe, ...],
     experiment: Experiment,
     question: Question,
@@ -188,11 +226,15 @@ def _sweep_resumed(
     """The sweep, begun where an interrupted one stopped, its state kept after every group."""
     names = METRICS + (CONSTANCY if experiment.constancy else ())
     shape = (len(probes), len(items))
-    kept = store.get_partial(question, shape) or Partial(
-        metrics={name: np.full(shape, np.nan) for name in names},
-        baseline={name: np.full(len(items), np.nan) for name in BASELINE},
-        done=np.zeros(len(items), dtype=bool),
-    )
+    digest = hashlib.sha256(json.dumps([to_json(p) for p in probes]).encode()).hexdigest()
+    kept = store.get_partial(question, shape)
+    if kept is None or kept.probes != digest:
+        kept = Partial(
+            metrics={name: np.full(shape, np.nan) for name in names},
+            baseline={name: np.full(len(items), np.nan) for name in BASELINE},
+            done=np.zeros(len(items), dtype=bool),
+            probes=digest,
+        )
     advance(float(kept.done.sum() * len(probes)))
 
     def keep(group: GroupResult) -> None:
@@ -219,16 +261,23 @@ def _sweep_resumed(
     return dict(kept.metrics), dict(kept.baseline)
 
 
+def _one_a_family(items: Sequence[Item], records: Sequence[PromptRecord]) -> list[tuple[int, ...]]:
+    """The first prompt of each family."""
+    first = {record.family: item.ids for item, record in reversed(list(zip(items, records, strict=True)))}
+    return list(first.values())
+
+
 def _checks(
     subject: Subject,
     question: Question,
     probes: tuple[Probe, ...],
     table: dict[str, np.ndarray],
     base: dict[str, np.ndarray],
+    noise: float,
 ) -> tuple[Check, ...]:
     """Controls and sanity checks. Rows after the probes are the no-op and skip-everything controls."""
     kl = table["kl_nats"]
-    floor, reach = float(np.abs(kl[-2]).max()), float(kl[-1].mean())
+    reach = float(kl[-1].mean())
     finite = all(np.isfinite(v).all() for v in (*table.values(), *base.values()))
     accuracy = float((base["answer_logprob"] > base["foil_logprob"]).mean())
     checks = [
@@ -238,13 +287,7 @@ def _checks(
             value=float(finite),
             sentence="every measured number is finite",
         ),
-        Check(
-            name="no_op",
-            passed=floor <= NO_OP_LIMIT_NATS,
-            value=floor,
-            sentence=f"patching a block's output with itself moves at most {NO_OP_LIMIT_NATS:g} nats "
-            "(this is the numeric floor)",
-        ),
+        *floor_checks(question.dtype, kl[-2], noise),
         Check(
             name="positive_control",
             passed=reach >= POSITIVE_CONTROL_NATS,

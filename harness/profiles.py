@@ -24,15 +24,17 @@ def profile(effects: Effects, metric: str = "kl_nats") -> Float[np.ndarray, " la
 
 
 def describe_top(effects: Effects) -> str:
-    """'L26': the single block of largest mean KL; 'none' without blocks, 'tie of all blocks' without spread."""
-    rows = [i for i, p in enumerate(effects.probes) if isinstance(p, Edit) and len(p.blocks) == 1]
+    """'L26', 'L14H3': the single block or head of largest mean KL; 'none' without any, 'tie of all' without spread."""
+    blocks = [i for i, p in enumerate(effects.probes) if isinstance(p, Edit) and len(p.blocks) == 1]
+    heads = [i for i, p in enumerate(effects.probes) if isinstance(p, Edit) and p.heads and len(p.sites) == 1]
+    rows = blocks or heads
     if not rows or "kl_nats" not in effects.metrics:
         return "none"
     means = profile(effects)[rows]
     if not np.isfinite(means).all():
         return "not finite"
     if means.max() - means.min() <= SPREAD_NATS:
-        return "tie of all blocks"
+        return f"tie of all {'blocks' if blocks else 'heads'}"
     probe = effects.probes[rows[int(means.argmax())]]
     assert isinstance(probe, Edit)
-    return f"L{probe.blocks[0]}"
+    return f"L{probe.blocks[0]}" if blocks else str(probe.sites[0])

@@ -40,9 +40,11 @@ class RecordingOutcome:
 def record(evidence: Evidence, recorded: Recorded, *, rebaseline: bool = False) -> RecordingOutcome:
     """Record a cell that is missing or stale. A current record stays, whether it is reproduced or contradicted.
 
-    With `rebaseline` the new evidence replaces the old in any case.
+    With `rebaseline` the new evidence replaces the old in any case. Raises ValueError for screened evidence.
     """
     q = evidence.question
+    if q.screen is not None:
+        raise ValueError(f"{q.cell} is for exploration and is never recorded: measure it without --screen")
     try:
         old = recorded.get(q.model, q.experiment, q.protocol, q.seed)
     except EvidenceCorrupt:
@@ -65,10 +67,12 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
     Compared with the suite and the experiments as they are now, and with newer evidence's weights and tokenizer.
     """
     q = old.question
+    if q.screen is not None:
+        return f"only a share of {q.screen:g} of its probes was measured"
     experiment = EXPERIMENTS.get(q.experiment)
     if experiment is None:
         return f"the experiment {q.experiment} no longer exists"
-    if q.definition != experiment.definition(q.protocol, q.n_layers):
+    if q.definition != experiment.definition(q.protocol, q.n_layers, q.heads):
         return "the experiment has changed"
     if q.suite_digest != suite_digest(SUITE):
         return "the prompts have changed"

@@ -33,6 +33,8 @@ class Partial:
     baseline: Mapping[str, np.ndarray]
     done: np.ndarray
     """[prompt] bool."""
+    probes: str = ""
+    """Digest of the probes of its rows: a screen that chooses others must not go on with these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class Store:
 
     def path(self, question: Question) -> Path:
         """Where the answer to a question is kept."""
-        name = f"{question.experiment}-{question.protocol}-seed{question.seed}-{question.digest[:12]}.json"
+        screened = "" if question.screen is None else f"-screen{question.screen:g}"
+        name = f"{question.experiment}-{question.protocol}-seed{question.seed}{screened}-{question.digest[:12]}.json"
         return self.root / question.model / name
 
     def get(self, question: Question) -> Evidence | None:
@@ -84,7 +87,7 @@ class Store:
         arrays = {f"metric.{name}": value for name, value in partial.metrics.items()}
         arrays |= {f"baseline.{name}": value for name, value in partial.baseline.items()}
         buffer = BytesIO()
-        np.savez(buffer, done=partial.done, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, done=partial.done, probes=np.array(partial.probes), **arrays)  # type: ignore[arg-type]
         write_atomic(self._partial_path(question), buffer.getvalue())
 
     def get_partial(self, question: Question, shape: tuple[int, int]) -> Partial | None:
@@ -93,14 +96,14 @@ class Store:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
-            done = found["done"]
+            done, probes = found["done"], str(found.get("probes", ""))
         except Exception:  # a damaged archive raises a dozen kinds, and all it costs is time: measure again
             return None
         metrics = {k.removeprefix("metric."): v for k, v in found.items() if k.startswith("metric.")}
         base = {k.removeprefix("baseline."): v for k, v in found.items() if k.startswith("baseline.")}
         fits = all(v.shape == shape for v in metrics.values()) and done.dtype == bool
         fits = fits and all(v.shape == shape[1:] for v in (done, *base.values()))
-        return Partial(metrics=metrics, baseline=base, done=done) if fits and metrics else None
+        return Partial(metrics=metrics, baseline=base, done=done, probes=probes) if fits and metrics else None
 
     def _partial_path(self, question: Question) -> Path:
         return self.path(question).with_suffix(".partial.npz")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.edits import Exit, erase, skip
+from harness.edits import Exit, Stream, erase, skip, zero
 from harness.effects import METRICS, Effects, PromptRecord
 from harness.evidence import Check, Evidence, EvidenceCorrupt, Question, from_text, read, to_text
 from harness.protocols import Protocol
@@ -256,11 +256,23 @@ def test_equal_questions_have_equal_digests_and_a_changed_field_another(make_evi
     digests = {question.digest}
     for field in fields(Question):
         value = getattr(question, field.name)
-        other = {"protocol": Protocol.PUBLISHED}.get(
-            field.name, value + (1 if isinstance(value, int) else "x")
-        )
+        special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25}
+        other = special.get(field.name) or value + (1 if isinstance(value, int) else "x")
         digests.add(replace(question, **{field.name: other}).digest)
     assert len(digests) == 1 + len(fields(Question))
+
+
+def test_heads_and_a_screen_come_back_and_leave_no_trace_where_there_are_none(make_evidence: Make) -> None:
+    plain = make_evidence()
+    assert not {"heads", "screen", "unmeasured"} & {*json.loads(to_text(plain)), *plain.question.to_json()}
+    effects = replace(plain.effects, unmeasured=(zero(Stream.Z, 3, 1),))
+    screened = replace(
+        plain, question=replace(plain.question, heads=(2, 0, 2, 2), screen=0.25), effects=effects
+    )
+    again = from_text(to_text(screened))
+    assert again.question == screened.question
+    assert again.effects.unmeasured == (zero(Stream.Z, 3, 1),)
+    assert again.question.cell == "made_up layer_sweep sound seed42 screened at 0.25"
 
 
 def test_the_digest_of_a_question_is_that_of_its_fields_as_json(make_evidence: Make) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.edits import Edit, Exit, Probe, erase, skip
+from harness.edits import Edit, Exit, Probe, Stream, erase, skip, zero
 from harness.experiments import (
     ATLAS_SETS,
     EXPERIMENTS,
@@ -25,7 +25,7 @@ PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 
 
 def probes(name: str, protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
-    return EXPERIMENTS[name].probes(protocol, n_layers)
+    return EXPERIMENTS[name].probes(protocol, n_layers, (3,) * n_layers)
 
 
 def layers_of(probe: Probe) -> tuple[int, ...]:
@@ -33,8 +33,9 @@ def layers_of(probe: Probe) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("n_layers", SMALL + DEPTHS)
-@pytest.mark.parametrize("protocol", Protocol)
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    ("name", "protocol"), [(e.name, p) for e in EXPERIMENTS.values() for p in e.protocols]
+)
 def test_every_experiment_fits_every_depth(name: str, protocol: Protocol, n_layers: int) -> None:
     found = probes(name, protocol, n_layers)
     assert found
@@ -121,17 +122,147 @@ def test_latency_leaves_out_the_middle_third_and_never_nothing(n_layers: int, na
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_definition_tells_protocols_and_depths_apart(name: str) -> None:
     experiment = EXPERIMENTS[name]
-    digests = {(p, n): experiment.definition(p, n) for p in Protocol for n in DEPTHS}
+    digests = {
+        (p, n, (3,) * n): experiment.definition(p, n, (3,) * n) for p in experiment.protocols for n in DEPTHS
+    }
     assert len(set(digests.values())) == len(digests)
     assert digests == {key: experiment.definition(*key) for key in digests}
 
 
 def test_experiments_have_different_definitions() -> None:
-    assert len({e.definition(SOUND, 8) for e in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+    assert len({e.definition(SOUND, 8, (3,) * 8) for e in EXPERIMENTS.values()}) == len(EXPERIMENTS)
 
 
-def _other_probes(protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
-    first, *rest = EXPERIMENTS["layer_sweep"].probes(protocol, n_layers)
+def test_head_sweep_zeroes_each_head_of_each_block_that_has_heads() -> None:
+    found = EXPERIMENTS["head_sweep"].probes(SOUND, 3, (2, 0, 1))
+    assert found == (zero(Stream.Z, 0, 0), zero(Stream.Z, 0, 1), zero(Stream.Z, 2, 0))
+    assert EXPERIMENTS["head_sweep"].definition(SOUND, 3, (2, 0, 1)) != EXPERIMENTS["head_sweep"].definition(
+        SOUND, 3, (1, 0, 2)
+    )
+
+
+@pytest.mark.parametrize("heads", [(), (2, 2), (0, 0, 0)])
+def test_head_sweep_without_the_heads_of_every_block_is_refused(heads: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="needs the query heads of 3 blocks"):
+        EXPERIMENTS["head_sweep"].probes(SOUND, 3, heads)
+
+
+def test_head_sweep_has_no_published_definition() -> None:
+    assert EXPERIMENTS["head_sweep"].protocols == (SOUND,)
+    with pytest.raises(ValueError, match="no published definition"):
+        EXPERIMENTS["head_sweep"].probes(PUBLISHED, 1, (1,))
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "n_layers", "digest"),
+    [
+        (
+            "early_exit",
+            Protocol.PUBLISHED,
+            18,
+            "20e7cad2773ca5b6e7877bf126b4ad229c09e492f6dd9372ca56500c36991def",
+        ),
+        (
+            "early_exit",
+            Protocol.SOUND,
+            18,
+            "e402200ef0af3e9e8ef2e039595a068dc2fd2e4c28f4a3d440ca0beac387a3b4",
+        ),
+        (
+            "layer_sets",
+            Protocol.PUBLISHED,
+            18,
+            "35b21e7f273982ab7d04855000350b0b590b021ae0d2c58ce814dd93f1c19fd3",
+        ),
+        (
+            "layer_sets",
+            Protocol.SOUND,
+            18,
+            "36dfebdb1bdd5dee36c57fa39a57981537671de7b384c8d567649e9253ea14b0",
+        ),
+        (
+            "layer_sweep",
+            Protocol.PUBLISHED,
+            18,
+            "244823be1b4a2bd89191979888a624f4e9a08452a53849ee5b20eac1ffe3e55a",
+        ),
+        (
+            "layer_sweep",
+            Protocol.SOUND,
+            18,
+            "e8f016a982fc9b753e2caae211827469cf671d6ff4acce4a64e8dab6b496a972",
+        ),
+        (
+            "skip_latency",
+            Protocol.PUBLISHED,
+            18,
+            "db87dab4cfabce1beb8f5c3b9bde6d66e35fd418109a9abe3dd453c4e3fd514c",
+        ),
+        (
+            "skip_latency",
+            Protocol.SOUND,
+            18,
+            "247164b19ce501abd6bd713d69fe024906380d216f69c1d4eddd0ddfe2ef6e2c",
+        ),
+        (
+            "early_exit",
+            Protocol.PUBLISHED,
+            30,
+            "509b0b1b68031c3a2de621009630f254f5485ffd0afeca639f0367648e9bacf9",
+        ),
+        (
+            "early_exit",
+            Protocol.SOUND,
+            30,
+            "f11c125fd65a9e81ec438068e42a2be1e8d84eb444feed1e4be6df9d862992dc",
+        ),
+        (
+            "layer_sets",
+            Protocol.PUBLISHED,
+            30,
+            "8f16afa010187f39d839c004625062547356b221c9efa34a69dec1da30d01462",
+        ),
+        (
+            "layer_sets",
+            Protocol.SOUND,
+            30,
+            "daa37f763ccca8d1bbe8fe23ed9ee0179926556a4e85c943014a1a6cd13bab66",
+        ),
+        (
+            "layer_sweep",
+            Protocol.PUBLISHED,
+            30,
+            "1b58317b3ce419eb4c352ab7708c10c5e214783d17e046fc6a36027e7592160f",
+        ),
+        (
+            "layer_sweep",
+            Protocol.SOUND,
+            30,
+            "99b797d74f8d9cff85a0a16a57006fbde590676936c6b0c18a65572014ac7782",
+        ),
+        (
+            "skip_latency",
+            Protocol.PUBLISHED,
+            30,
+            "e3fa141d5a4c509025b2bb401337ea7e989d7b16d5751e040fe109a046433796",
+        ),
+        (
+            "skip_latency",
+            Protocol.SOUND,
+            30,
+            "2eba8744a42352b1b009449666b204f05b6bac1a752f2ab6f18dc18b4cfb4110",
+        ),
+    ],
+)
+def test_definitions_that_recorded_evidence_rests_on(
+    name: str, protocol: Protocol, n_layers: int, digest: str
+) -> None:
+    """Written down from the recorded evidence: a changed digest makes it stale, which must be meant."""
+    assert EXPERIMENTS[name].definition(protocol, n_layers) == digest
+
+
+def _other_probes(protocol: Protocol, n_layers: int, heads: tuple[int, ...]) -> tuple[Probe, ...]:
+    first, *rest = EXPERIMENTS["layer_sweep"].probes(protocol, n_layers, heads)
     assert isinstance(first, Edit)
     return (replace(first, positions=(-1,)), *rest)
 
@@ -144,8 +275,8 @@ def _other_probes(protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
         {"prompts_per_family": 11},
         {"constancy": False},
         {"probes": _other_probes},
-        {"probes": lambda protocol, n: EXPERIMENTS["layer_sweep"].probes(protocol, n)[:-1]},
-        {"probes": lambda protocol, n: EXPERIMENTS["layer_sweep"].probes(protocol, n)[::-1]},
+        {"probes": lambda *model: EXPERIMENTS["layer_sweep"].probes(*model)[:-1]},
+        {"probes": lambda *model: EXPERIMENTS["layer_sweep"].probes(*model)[::-1]},
     ],
 )
 def test_the_definition_changes_with_whatever_is_measured(changes: dict[str, object]) -> None:

@@ -24,8 +24,7 @@ from harness.assessment import assess
 from harness.claim import Claim
 from harness.edits import erase, skip
 from harness.effects import bit_equal
-from harness.engine import naive, sweep
-from harness.engine.blocks import Stack
+from harness.engine import climb, fused, naive, readout, sweep
 from harness.engine.parity import ParityError
 from harness.engine.sweep import NonFiniteLogits
 from harness.errors import plain_errors
@@ -274,11 +273,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
     resumed = measure.measure(subject, SWEEP, SOUND, 42, store)
 
     assert len(asked[0]) == 120 - done
-    for name, values in whole.effects.metrics.items():
-        np.testing.assert_allclose(resumed.effects.metrics[name], values, rtol=1e-6, atol=1e-6)
-    for name, values in whole.effects.baseline.items():
-        np.testing.assert_allclose(resumed.effects.baseline[name], values, rtol=1e-6, atol=1e-6)
-    assert resumed.effects.prompts == whole.effects.prompts
+    assert bit_equal(resumed.effects, whole.effects)
     assert not list(tmp_path.rglob("*.npz"))
 
 
@@ -300,7 +295,7 @@ def test_an_interruption_between_groups_loses_none(
         measure.measure(subject, EXIT, SOUND, 42, store)
     partial = store.get_partial(subject.question(EXIT, SOUND, 42), (6, 120))
     assert partial is not None
-    assert 0 < partial.done.sum() <= sweep.GROUP_PROMPTS
+    assert 0 < partial.done.sum() < 120
     assert np.isfinite(partial.metrics["kl_nats"][:, partial.done]).all()
     assert np.isnan(partial.metrics["kl_nats"][:, ~partial.done]).all()
 
@@ -390,29 +385,31 @@ def test_two_runs_at_once_measure_once(
 
 
 def broken_edit(change: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    intact = sweep.edited_post
+    intact = climb.edited_post
 
-    def edited_post(stack: Stack, layer: int, edit: Any, run: Any, donors: Any) -> torch.Tensor:
-        return change(intact, stack, layer, edit, run, donors)
+    def edited_post(*args: Any) -> torch.Tensor:
+        return change(intact, *args)
 
     return edited_post
 
 
-def does_nothing(intact: Any, stack: Stack, layer: int, edit: Any, run: Any, donors: Any) -> torch.Tensor:
-    return stack.run(layer, run.resid_pre).resid_post
+def does_nothing(
+    _: Any, blocks: Any, layer: int, edit: Any, run: Any, donors: Any, view: Any
+) -> torch.Tensor:
+    return blocks.run(layer, run.resid_pre, view).resid_post
 
 
-def erases(intact: Any, stack: Stack, layer: int, edit: Any, run: Any, donors: Any) -> torch.Tensor:
-    return torch.zeros_like(run.resid_pre) if edit != NO_OP else intact(stack, layer, edit, run, donors)
+def erases(intact: Any, blocks: Any, layer: int, edit: Any, run: Any, *rest: Any) -> torch.Tensor:
+    return torch.zeros_like(run.resid_pre) if edit != NO_OP else intact(blocks, layer, edit, run, *rest)
 
 
-def drifts(intact: Any, stack: Stack, layer: int, edit: Any, run: Any, donors: Any) -> torch.Tensor:
-    out = intact(stack, layer, edit, run, donors)
+def drifts(intact: Any, *args: Any) -> torch.Tensor:
+    out = intact(*args)
     return out + 0.02 * torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
 
 
-def overflows(intact: Any, stack: Stack, layer: int, edit: Any, run: Any, donors: Any) -> torch.Tensor:
-    return intact(stack, layer, edit, run, donors) * (float("nan") if edit == skip(1) else 1.0)
+def overflows(intact: Any, blocks: Any, layer: int, edit: Any, *rest: Any) -> torch.Tensor:
+    return intact(blocks, layer, edit, *rest) * (float("nan") if edit == skip(1) else 1.0)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +424,7 @@ def overflows(intact: Any, stack: Stack, layer: int, edit: Any, run: Any, donors
 def test_a_broken_engine_fails_a_gate_and_every_verdict_is_invalid(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, gate: str
 ) -> None:
-    monkeypatch.setattr(sweep, "edited_post", broken_edit(change))
+    monkeypatch.setattr(climb, "edited_post", broken_edit(change))
     evidence = measure.measure(subject, SWEEP, SOUND, 42, Store(root=tmp_path))
     assert gate in {c.name for c in evidence.failed}
     found, sentence = verdict(evidence)
@@ -443,12 +440,12 @@ def test_an_exit_that_is_not_the_full_model_fails_its_gate(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The final norm forgotten, as the atlas did. The planted norm is the identity but for its scale."""
-    intact = Stack.unembed
+    intact = readout.Readout.__call__
 
-    def forgetful(self: Stack, resid: torch.Tensor, *, normed: bool = True) -> torch.Tensor:
-        return intact(self, resid + 0.05 if len(resid) > sweep.GROUP_PROMPTS else resid, normed=normed)
+    def forgetful(self: Any, base: Any, summit: Any, *args: Any, **kwargs: Any) -> Any:
+        return intact(self, base, replace(summit, edited=summit.edited + 0.05), *args, **kwargs)
 
-    monkeypatch.setattr(Stack, "unembed", forgetful)
+    monkeypatch.setattr(readout.Readout, "__call__", forgetful)
     evidence = measure.measure(subject, EXIT, SOUND, 42, Store(root=tmp_path))
     assert "final_exit" in {c.name for c in evidence.failed}
 
@@ -456,8 +453,13 @@ def test_an_exit_that_is_not_the_full_model_fails_its_gate(
 def test_an_engine_that_is_not_the_model_is_refused_on_load(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intact = Stack.mlp_out
-    monkeypatch.setattr(Stack, "mlp_out", lambda *args: 0.5 * intact(*args))
+    intact = fused.FusedBlocks.run
+
+    def halved(*args: Any, **kwargs: Any) -> Any:
+        run = intact(*args, **kwargs)
+        return replace(run, resid_post=run.resid_mid + 0.5 * run.mlp_out)
+
+    monkeypatch.setattr(fused.FusedBlocks, "run", halved)
     with pytest.raises(ParityError, match="engine's logits differ") as caught:
         Subject(subject.loaded)
     assert isinstance(caught.value, plain_errors())
@@ -535,7 +537,7 @@ def test_a_model_of_one_or_two_blocks_can_be_measured(
     spec = ModelSpec(id="shallow", title="Shallow", source=LocalDir(path=place), license="none")
     shallow = Subject(load(spec, cache_dir=tmp_path / "cache"))
     for experiment in EXPERIMENTS.values():
-        for protocol in Protocol:
+        for protocol in experiment.protocols:
             evidence = measure.measure(shallow, experiment, protocol, 42, Store(root=tmp_path / "store"))
             assert evidence.effects.finite()
             assert evidence.failed == ()

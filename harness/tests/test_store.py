@@ -70,7 +70,8 @@ def test_every_field_of_the_question_changes_the_address(
     store.put(evidence)
     value = getattr(evidence.question, field)
     changed: Any = value + 1 if isinstance(value, int) else f"{value}x"
-    other = replace(evidence.question, **{field: Protocol.PUBLISHED if field == "protocol" else changed})
+    special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25}
+    other = replace(evidence.question, **{field: special.get(field, changed)})
     assert store.path(other) != store.path(evidence.question)
     assert store.get(other) is None
 

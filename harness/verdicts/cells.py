@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.statistics.bootstrap import Sampled
+from harness.statistics.bootstrap import RESAMPLES, Sampled
 from harness.statistics.estimate import format_number, unit_of
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SomeProbe
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
@@ -12,6 +12,9 @@ from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 ALPHA = 0.05
 """Two-sided; a bound is read off the 95% interval."""
+
+FLOOR = 2.0 / (RESAMPLES + 1)
+"""The least two-sided p-value that RESAMPLES resamples can give."""
 
 
 def judge_every(criterion: EveryProbe, measured: Measured) -> Finding:
@@ -25,15 +28,15 @@ def judge_every(criterion: EveryProbe, measured: Measured) -> Finding:
         return invalid(rows.problem)
     sampled = rows.sampled()
     holds, fails = _p_values(sampled, criterion)
-    p_holds, p_fails = float(holds.max()), min(1.0, float(fails.min()) * len(fails))
+    # of the probes that are surely beyond, the one furthest beyond
+    worst = _furthest(sampled.value, fails == fails.min(), criterion.at_most is not None)
+    p_holds, p_fails = float(holds.max()), _corrected(rows, worst, float(fails.min()), criterion, side=1)
     if p_holds <= ALPHA:
         i = _furthest(sampled.value, holds == holds.max(), criterion.at_most is not None)
         verdict, p = Verdict.SUPPORTED, p_holds
         said = f"{criterion.bound} for all {len(holds)}; the nearest to it is"
     elif p_fails <= ALPHA:
-        # of the probes that are surely beyond, the one furthest beyond
-        i = _furthest(sampled.value, fails == fails.min(), criterion.at_most is not None)
-        verdict, p = Verdict.REFUTED, p_fails
+        i, verdict, p = worst, Verdict.REFUTED, p_fails
         said = f"not {criterion.bound} for"
     else:
         i, verdict, p = int(np.argmax(holds)), Verdict.INCONCLUSIVE, p_holds
@@ -48,10 +51,10 @@ def judge_some(criterion: SomeProbe, measured: Measured) -> Finding:
         return invalid(rows.problem)
     sampled = rows.sampled()
     holds, fails = _p_values(sampled, criterion)
-    p_holds, p_fails = min(1.0, float(holds.min()) * len(holds)), float(fails.max())
+    best = _furthest(sampled.value, holds == holds.min(), criterion.at_least is not None)
+    p_holds, p_fails = _corrected(rows, best, float(holds.min()), criterion, side=0), float(fails.max())
     if p_holds <= ALPHA:
-        i = _furthest(sampled.value, holds == holds.min(), criterion.at_least is not None)
-        verdict, p, said = Verdict.SUPPORTED, p_holds, f"{criterion.bound} for"
+        i, verdict, p, said = best, Verdict.SUPPORTED, p_holds, f"{criterion.bound} for"
     elif p_fails <= ALPHA:
         i = _furthest(sampled.value, fails == fails.max(), criterion.at_least is not None)
         verdict, p = Verdict.REFUTED, p_fails
@@ -102,6 +105,16 @@ def _p_values(sampled: Sampled, criterion: EveryProbe | SomeProbe) -> tuple[np.n
     holds = np.array([min(1.0, 2 * p_holds(i, bound)) for i in n])
     fails = np.array([min(1.0, 2 * p_fails(i, bound)) for i in n])
     return holds, fails
+
+
+def _corrected(rows: Rows, i: int, p: float, criterion: EveryProbe | SomeProbe, *, side: int) -> float:
+    """The least p-value, that of probe i, times the number of probes asked about (Bonferroni).
+
+    Where even the least that RESAMPLES can give would not be small after that, probe i is resampled more finely.
+    """
+    if p <= FLOOR and FLOOR * rows.n_asked > ALPHA / 5:
+        p = float(_p_values(rows.sampled_finely(i), criterion)[side][0])
+    return min(1.0, p * rows.n_asked)
 
 
 def _furthest(value: np.ndarray, among: np.ndarray, highest: bool) -> int:

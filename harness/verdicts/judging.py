@@ -34,6 +34,7 @@ from harness.verdicts.criteria import (
 )
 from harness.verdicts.fdr import control_fdr
 from harness.verdicts.reading import Measured, Tables, measured
+from harness.verdicts.screened import limited, limited_joint
 from harness.verdicts.verdict import (
     ClaimInconclusive,
     ClaimRefuted,
@@ -96,7 +97,12 @@ def judge_chapter(
 
 
 def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
-    """What one criterion finds in one model's tables."""
+    """What one criterion finds in one model's tables; where a screen left probes out, no more than they allow."""
+    finding = limited(criterion, view, lambda: _judge_criterion(criterion, view))
+    return replace(finding, criterion=str(criterion))
+
+
+def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
     match criterion:
         case HubIs():
             finding = hub.judge_hub(criterion, view)
@@ -128,11 +134,16 @@ def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = identities.judge_same_as_deepest(criterion, view)
         case _:
             assert_never(criterion)
-    return replace(finding, criterion=str(criterion))
+    return finding
 
 
 def judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measured]) -> Finding:
-    """What one criterion finds in several models' tables."""
+    """What one criterion finds in several models' tables; nothing where a screen left probes out."""
+    finding = limited_joint(criterion, models, lambda: _judge_joint_criterion(criterion, models))
+    return replace(finding, criterion=str(criterion))
+
+
+def _judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measured]) -> Finding:
     match criterion:
         case HubsAt():
             finding = joint.judge_hubs_at(criterion, models)
@@ -144,7 +155,7 @@ def judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measur
             finding = joint.judge_profiles_differ(criterion, models)
         case _:
             assert_never(criterion)
-    return replace(finding, criterion=str(criterion))
+    return finding
 
 
 def raise_for(judgement: Judgement, claim: Claim) -> None:

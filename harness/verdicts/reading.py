@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from harness.edits import Exit, Probe
 from harness.effects import Effects, PromptRecord
-from harness.statistics.bootstrap import Sampled, sample
+from harness.statistics.bootstrap import Sampled, sample, sample_finely
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import format_number
 from harness.statistics.profile import degeneracy
@@ -33,6 +33,13 @@ class Rows:
     values: Float[np.ndarray, "probes prompts"]
     prompts: tuple[PromptRecord, ...]
     metric: str
+    left_out: tuple[Probe, ...] = ()
+    """Selected probes that a screen left unmeasured."""
+
+    @property
+    def n_asked(self) -> int:
+        """Number of probes selected, measured or not: what a correction for many comparisons counts."""
+        return len(self.probes) + len(self.left_out)
 
     @property
     def problem(self) -> str | None:
@@ -49,6 +56,10 @@ class Rows:
     def sampled(self) -> Sampled:
         """Means with resamples. Only for finite values."""
         return sample(Clusters.of(self.prompts), self.values, self.metric)
+
+    def sampled_finely(self, i: int) -> Sampled:
+        """The mean of row i alone, with many more resamples: for p-values that are corrected for many probes."""
+        return sample_finely(Clusters.of(self.prompts), self.values[[i]], self.metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +141,7 @@ class Measured:
             values=np.asarray(table.metrics[metric][chosen], dtype=float),
             prompts=table.prompts,
             metric=metric,
+            left_out=tuple(probe for probe in table.unmeasured if select.keep(probe, self.n_layers)),
         )
 
     @cached_property
@@ -157,7 +169,7 @@ def measured(tables: Tables, n_layers: int | None = None) -> Measured:
         deepest = [
             probe.layer if isinstance(probe, Exit) else probe.layers[-1]
             for table in tables.values()
-            for probe in table.probes
+            for probe in (*table.probes, *table.unmeasured)
         ]
         if not deepest:
             raise MissingEvidence("no experiment was measured: there is nothing to judge")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from harness.edits import Edit, Exit, Probe, format_layers
+from harness.edits import Action, Edit, Exit, Probe, Site, Stream, format_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,45 @@ class ExitAt:
         return f"the exit at {where}{_norm_words(self.normed)}"
 
 
-Selector = Singles | Sets | AnySet | Blocks | ExitsBefore | FinalExit | ExitAt
+@dataclass(frozen=True, kw_only=True)
+class EveryHead:
+    """Every edit that zeroes one head at all positions."""
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return _single_head(probe) is not None
+
+    def __str__(self) -> str:
+        return "every single head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """The edits that zero one of these heads, named as (layer, head), at all positions."""
+
+    heads: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.heads or list(self.heads) != sorted(set(self.heads)) or min(map(min, self.heads)) < 0:
+            raise ValueError(f"Heads{self.heads}: name at least one (layer, head), ascending, counted from 0")
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        site = _single_head(probe)
+        return site is not None and (site.layer, site.head) in self.heads
+
+    def __str__(self) -> str:
+        return ", ".join(f"L{layer}H{head}" for layer, head in self.heads)
+
+
+Selector = Singles | Sets | AnySet | Blocks | ExitsBefore | FinalExit | ExitAt | EveryHead | Heads
+
+
+def _single_head(probe: Probe) -> Site | None:
+    if not isinstance(probe, Edit) or probe.action is not Action.ZERO or probe.positions is not None:
+        return None
+    site = probe.sites[0]
+    return site if len(probe.sites) == 1 and site.stream is Stream.Z else None
 
 
 def _is_exit(probe: Probe, normed: bool | None) -> TypeGuard[Exit]:

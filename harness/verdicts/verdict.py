@@ -46,6 +46,8 @@ class Finding:
     estimate: Estimate | None = None
     p_value: float | None = None
     criterion: str = ""
+    screened: bool = False
+    """A screen left some of the probes it asks about unmeasured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,11 @@ class Judgement:
         return " ".join(
             [*(finding.sentence for finding in self.findings), *([self.note] if self.note else [])]
         )
+
+    @property
+    def screened(self) -> bool:
+        """True where a finding asks about probes that a screen left unmeasured."""
+        return any(finding.screened for finding in self.findings)
 
     @property
     def estimate(self) -> Estimate | None:
