@@ -151,8 +151,9 @@ def make_evidence() -> Callable[..., Evidence]:
         rest = {name: given.pop(name) for name in ("effects", "checks", "provenance") if name in given}
         fields |= given
         experiment = EXPERIMENTS[fields["experiment"]]
-        fields.setdefault("definition", experiment.definition(fields["protocol"], fields["n_layers"]))
-        probes = experiment.probes(fields["protocol"], fields["n_layers"])
+        model = (fields["protocol"], fields["n_layers"], fields.get("heads", ()))
+        fields.setdefault("definition", experiment.definition(*model))
+        probes = experiment.probes(*model)
         levels = {"kl_nats": means, "top5_overlap": [0.6] * len(probes), "argmax_match": [0.5] * len(probes)}
         effects = rest.get("effects") or table(probes, levels, noise=noise, seed=fields["seed"])
         return Evidence(
