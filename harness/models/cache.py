@@ -88,11 +88,14 @@ def require_space(directory: Path, n_bytes: int) -> None:
         )
 
 
-def ensure_directory(target: Path, lock: Path, build: Callable[[Path], Mapping[str, Any]]) -> Path:
+def ensure_directory(
+    target: Path, lock: Path, build: Callable[[Path], Mapping[str, Any]], *, root: Path
+) -> Path:
     """`target`, built by `build(temporary)` if it is not there; atomic, and safe between processes.
 
-    `build` fills the directory it is given and returns what the manifest says about its origin. Raises
-    CacheUnwritable, and whatever `build` raises; nothing half-written stays behind in either case.
+    `build` fills the directory it is given and returns what the manifest says about its origin. The digests
+    read for the manifest are remembered in `root`, so that the first `verify` need not read the files again.
+    Raises CacheUnwritable, and whatever `build` raises; nothing half-written stays behind in either case.
     """
     if target.is_dir():
         return target
@@ -108,33 +111,39 @@ def ensure_directory(target: Path, lock: Path, build: Callable[[Path], Mapping[s
             held.acquire()
         try:
             if not target.is_dir():
-                _build(target, build)
+                _build(target, build, root)
         finally:
             held.release()
     return target
 
 
-def _build(target: Path, build: Callable[[Path], Mapping[str, Any]]) -> None:
+def _build(target: Path, build: Callable[[Path], Mapping[str, Any]], root: Path) -> None:
     for leftover in target.parent.glob(f"{target.name}.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     temporary.mkdir()
     try:
         origin = build(temporary)
-        _write_manifest(temporary, origin)
+        states = _write_manifest(temporary, origin)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    for name, (state, digest) in states.items():
+        path = (target / name).resolve()
+        _keep_note(_note(root, str(path)), {"path": str(path), **state}, digest)
 
 
-def _write_manifest(directory: Path, origin: Mapping[str, Any]) -> None:
-    files = {}
+def _write_manifest(directory: Path, origin: Mapping[str, Any]) -> dict[str, tuple[dict[str, int], str]]:
+    """Write the manifest; per file, its state before it was read, and its SHA-256."""
+    states = {}
     for path in sorted(directory.iterdir()):
         _to_disk(path)
-        files[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        states[path.name] = (_state(path), sha256_of(path))
+    files = {name: {"size": state["size"], "sha256": digest} for name, (state, digest) in states.items()}
     text = json.dumps({"origin": dict(origin), "files": files}, indent=2)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
     _to_disk(directory / MANIFEST)
+    return states
 
 
 def _to_disk(path: Path) -> None:
@@ -156,16 +165,37 @@ def remembered_sha256(path: Path, root: Path) -> str:
     size or time and is read again; a cache that cannot be written costs a full read each time.
     """
     real = path.resolve()
-    status = real.stat()
-    facts = {"path": str(real), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    note = root / "digests" / f"{hashlib.sha256(str(real).encode()).hexdigest()[:32]}.json"
+    return remembered(root, str(real), {"path": str(real), **_state(real)}, lambda: sha256_of(real))
+
+
+def remembered(root: Path, name: str, facts: Mapping[str, Any], compute: Callable[[], str]) -> str:
+    """`compute()`, a digest that `facts` determine: taken from the note `name` where that has the same facts.
+
+    `facts` must survive JSON unchanged. A note that is not there or unreadable is written anew; a cache that
+    cannot be written costs a computation each time.
+    """
+    note = _note(root, name)
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
-        if {name: known[name] for name in facts} == facts:
+        if {key: known[key] for key in facts} == facts:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # no note, or an unreadable one: the file itself decides
-    digest = sha256_of(real)
+        pass
+    digest = compute()
+    _keep_note(note, facts, digest)
+    return digest
+
+
+def _state(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _note(root: Path, name: str) -> Path:
+    return root / "digests" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+
+
+def _keep_note(note: Path, facts: Mapping[str, Any], digest: str) -> None:
     temporary = note.with_name(f"{note.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +204,6 @@ def remembered_sha256(path: Path, root: Path) -> str:
     except OSError:
         with suppress(OSError):
             temporary.unlink()
-    return digest
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

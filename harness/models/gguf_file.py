@@ -35,8 +35,8 @@ _SCALARS = {
 }
 _STRING, _ARRAY = 8, 9
 
-_CHUNK_ELEMENTS = 1 << 19
-"""Dequantise this many values at a time: the temporaries then fit the processor's cache."""
+_CHUNK_ELEMENTS = 1 << 15
+"""Dequantise this many values at a time: the temporaries (128 KB as float32) stay in a core's own cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,8 @@ def dequantized(file: GgufFile, tensor: GgufTensor) -> npt.NDArray[np.float32]:
     from gguf.quants import dequantize, quant_shape_to_byte_shape
 
     kind = GGMLQuantizationType(tensor.ggml_type)
-    raw = np.memmap(file.path, mode="r", dtype=np.uint8, offset=tensor.offset, shape=(tensor.n_bytes,))
+    mapped = np.memmap(file.path, mode="r", dtype=np.uint8, offset=tensor.offset, shape=(tensor.n_bytes,))
+    raw = np.asarray(mapped)  # every slice of a memmap is a memmap again, which is slow to make
     if kind == GGMLQuantizationType.F32:
         return np.array(raw).view(np.float32).reshape(tensor.shape)
     if kind == GGMLQuantizationType.F16:
@@ -166,5 +167,7 @@ def dequantized(file: GgufFile, tensor: GgufTensor) -> npt.NDArray[np.float32]:
     values = np.empty((rows.shape[0], tensor.shape[-1]), dtype=np.float32)
     step = max(1, _CHUNK_ELEMENTS // tensor.shape[-1])
     for start in range(0, rows.shape[0], step):
-        values[start : start + step] = dequantize(rows[start : start + step], kind)
+        chunk = rows[start : start + step]
+        one_row = chunk.reshape(1, -1)  # `dequantize` would take 16 rows at a time
+        values[start : start + step] = dequantize(one_row, kind).reshape(len(chunk), -1)
     return values.reshape(tensor.shape)

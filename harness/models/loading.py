@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from harness.models.spec import (
     ModelError,
     ModelSpec,
     WeightsCorrupt,
-    WeightsMissing,
 )
 from harness.models.supply import obtain
+from harness.models.tokenizer import load_tokenizer, tokenizer_digest
 from harness.models.weights import check_device, first_line, load_weights, to_device
 
 if TYPE_CHECKING:
@@ -83,8 +82,9 @@ def load(
     _exact_float32()
     checkpoint = obtain(spec, cache_dir=cache_dir, download=download, wheels=wheels)
     facts = _checked_facts(spec, checkpoint)
-    digest = weights_digest(checkpoint, cache_root(cache_dir))
-    tokenizer = _load_tokenizer(spec, checkpoint)
+    root = cache_root(cache_dir)
+    digest = weights_digest(checkpoint, root)
+    tokenizer = load_tokenizer(spec.id, checkpoint.directory)
     model = to_device(load_weights(checkpoint, dtype, attn), spec, dtype, device)
     return LoadedModel(
         spec=spec,
@@ -92,7 +92,7 @@ def load(
         tokenizer=tokenizer,
         facts=facts,
         weights_digest=digest,
-        tokenizer_digest=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        tokenizer_digest=tokenizer_digest(tokenizer, checkpoint.directory, root),
         dtype=dtype,
         device=device,
         attn_implementation=str(model.config._attn_implementation),
@@ -141,27 +141,3 @@ def _checked_facts(spec: ModelSpec, checkpoint: Checkpoint) -> ArchitectureFacts
             if expected != actual:
                 raise FactsMismatch(spec.id, field.name, expected, actual, str(path))
     return found
-
-
-def _load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
-    """The tokenizer that tokenizer.json describes, exactly.
-
-    AutoTokenizer of transformers 5 picks a class by model type and builds it anew from vocabulary and merges,
-    dropping the file's own normalizer, pre-tokenizer and model kind: a Qwen2 checkpoint with a word-level
-    tokenizer then encodes every text to nothing, silently.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    place = checkpoint.directory
-    remedy = "put tokenizer.json and tokenizer_config.json beside the weights"
-    if not (place / "tokenizer.json").exists():
-        raise WeightsMissing(spec.id, f"{place} has no tokenizer.json", remedy)
-    try:
-        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-            place, local_files_only=True
-        )
-    except Exception as error:  # the Rust library raises bare Exception for a broken tokenizer.json
-        raise WeightsCorrupt(
-            f"the tokenizer in {place} cannot be read ({first_line(error)}); {remedy}"
-        ) from error
-    return tokenizer

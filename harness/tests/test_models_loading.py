@@ -106,6 +106,38 @@ def test_digests_name_weights_and_tokenizer(place: Path, tmp_path: Path) -> None
     assert changed.tokenizer_digest != first.tokenizer_digest
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_tokenizer_is_the_one_transformers_reads_from_the_same_files(place: Path, listed: bool) -> None:
+    """With and without the added tokens listed in tokenizer_config.json: the shortcut taken must not show."""
+    from transformers import PreTrainedTokenizerFast
+
+    path = place / "tokenizer.json"
+    content = json.loads(path.read_text())
+    flags = dict.fromkeys(("normalized", "single_word", "lstrip", "rstrip"), False)
+    end = {"content": "<end>", "special": True, **flags}
+    content["added_tokens"].append({"id": 10, **end})
+    path.write_text(json.dumps(content))
+    if listed:
+        config = json.loads((place / "tokenizer_config.json").read_text())
+        config["added_tokens_decoder"] = {"10": end}
+        (place / "tokenizer_config.json").write_text(json.dumps(config))
+    theirs = PreTrainedTokenizerFast.from_pretrained(place)
+    ours = load(spec_of(place)).tokenizer
+    assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+    assert ours.added_tokens_decoder == theirs.added_tokens_decoder
+    assert ours.special_tokens_map == theirs.special_tokens_map
+    text = "the capital<end> of"
+    assert ours(text).input_ids == theirs(text).input_ids
+    assert ours.decode([4, 10], skip_special_tokens=True) == theirs.decode([4, 10], skip_special_tokens=True)
+
+
+def test_the_tokenizers_digest_is_its_serialization_also_when_remembered(place: Path) -> None:
+    for _ in range(2):
+        loaded = load(spec_of(place))
+        serialized = loaded.tokenizer.backend_tokenizer.to_str()
+        assert loaded.tokenizer_digest == hashlib.sha256(serialized.encode()).hexdigest()
+
+
 def test_a_sharded_checkpoint_loads_and_its_digest_covers_every_shard(tmp_path: Path) -> None:
     place = save_tiny_checkpoint(tmp_path / "sharded")
     (place / "model.safetensors").unlink()
