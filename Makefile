@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 MODEL ?= smollm2_135m
 STAMP := $(VENV)/.installed
 
-.PHONY: claims test lint report rebaseline clean help
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.installed
+
+.PHONY: claims test lint report rebaseline bench clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -34,5 +37,13 @@ report: $(STAMP) ## judge the recorded evidence of every model and write CLAIMS.
 rebaseline: $(STAMP) ## accept this machine's measurements: evidence, snapshots, CLAIMS.md
 	$(BIN)/pytest claims --model $(MODEL) --rebaseline --snapshot-update --report CLAIMS.md
 
+$(BENCH_STAMP): pyproject.toml
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --editable '.[bench]'
+	touch $(BENCH_STAMP)
+
+bench: $(BENCH_STAMP) ## time the engine beside TransformerLens, nnsight, pyvene and plain hooks (25 minutes)
+	$(BENCH)/bin/python -m harness.bench
+
 clean:           ## drop the venv and what was measured here (recorded evidence and downloaded weights stay)
-	rm -rf $(VENV) .evidence
+	rm -rf $(VENV) $(BENCH) .evidence
