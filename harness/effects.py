@@ -41,8 +41,10 @@ class PromptRecord:
 class Effects:
     """probes x prompts of each metric, and the unedited run per prompt.
 
-    `unmeasured` are the probes that a screen left out. Raises ValueError when a shape does not fit: a table with a
-    missing cell is not a measurement; and when a probe is named as measured and as left out.
+    `unmeasured` are the probes that a screen left out. `floor_nats` is the noise floor of arithmetic in a short type,
+    below which a kl_nats is kept as 0; 0 for float32, whose floor is below every threshold. Raises ValueError when a
+    shape does not fit: a table with a missing cell is not a measurement; and when a probe is named as measured and as
+    left out.
     """
 
     probes: tuple[Probe, ...]
@@ -50,6 +52,7 @@ class Effects:
     metrics: Mapping[str, Float[np.ndarray, "probes prompts"]]
     baseline: Mapping[str, Float[np.ndarray, " prompts"]]
     unmeasured: tuple[Probe, ...] = ()
+    floor_nats: float = 0.0
 
     def __post_init__(self) -> None:
         if both := set(self.probes) & set(self.unmeasured):
@@ -115,6 +118,7 @@ def pool(tables: Sequence[Effects]) -> Effects:
         prompts=tuple(p for t in tables for p in t.prompts),
         metrics={m: np.concatenate([t.metrics[m] for t in tables], axis=1) for m in first.metrics},
         baseline={m: np.concatenate([t.baseline[m] for t in tables]) for m in first.baseline},
+        floor_nats=max(t.floor_nats for t in tables),
     )
 
 

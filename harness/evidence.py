@@ -153,6 +153,7 @@ def _body(evidence: Evidence) -> dict[str, Any]:
         "baseline": {name: _numbers(values) for name, values in effects.baseline.items()},
         "probes": [to_json(probe) for probe in effects.probes],
         **({"unmeasured": [to_json(probe) for probe in effects.unmeasured]} if effects.unmeasured else {}),
+        **({"floor_nats": effects.floor_nats} if effects.floor_nats else {}),
         "metrics": {name: [_numbers(row) for row in values] for name, values in effects.metrics.items()},
     }
 
@@ -172,6 +173,7 @@ def _parse(body: dict[str, Any]) -> Evidence:
         metrics={name: _table(rows, len(prompts)) for name, rows in body["metrics"].items()},
         baseline={name: _table([row], len(prompts))[0] for name, row in body["baseline"].items()},
         unmeasured=tuple(from_json(p) for p in body.get("unmeasured", ())),
+        floor_nats=float(body.get("floor_nats", 0.0)),
     )
     return Evidence(
         question=question,

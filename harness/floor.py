@@ -6,6 +6,7 @@ the floor is measured in every run, and what lies below it is not reported as an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,11 +21,15 @@ up to 0.03 nats between batch shapes, and the smallest effect that a published c
 
 
 def model_noise(stack: Stack, prompts: Sequence[Sequence[int]]) -> float:
-    """Largest KL, in nats, from transformers' own forward pass, a prompt at a time, to the engine's baseline."""
+    """Largest KL, in nats, from transformers' own forward pass, a prompt at a time, to the engine's baseline.
+
+    Infinite where either is not finite.
+    """
     worst = 0.0
     for own, ours in own_and_engine_logits(stack, prompts):
         p, q = own.double().log_softmax(-1), ours.double().log_softmax(-1)
-        worst = max(worst, float((p.exp() * (p - q)).sum()))
+        kl = float((p.exp() * (p - q)).sum())
+        worst = max(worst, kl) if math.isfinite(kl) else math.inf
     return worst
 
 

@@ -138,26 +138,27 @@ def _measure(
     prompts = draw_prompts(loaded, experiment, question.seed)
     items, records = prompts.items, prompts.records
     asked = experiment.probes(question.protocol, question.n_layers, question.heads)
-    screened = None if question.screen is None else screen(subject.stack, items, asked, question.screen)
+    screened = None
+    if question.screen is not None:
+        screened = screen(subject.stack, items, asked, question.screen, memory_bytes=memory_bytes)
     probes = asked if screened is None else screened.chosen
     open_bar = progress or _no_bar
     metrics: dict[str, np.ndarray]
     base: dict[str, np.ndarray] = {}
     checks: tuple[Check, ...] = ()
+    floor = 0.0
     if experiment.timed:
         with open_bar(question.cell, len(items)) as advance:
             times = speedups(subject.loaded.model, [i.ids for i in items], probes[0], advance)  # type: ignore[arg-type]
         metrics = {"speedup": times[None]}
     else:
         controls = (NO_OP, skip_everything(question.n_layers))
-        cells = (len(probes) + len(controls)) * len(items)
-        with open_bar(question.cell, cells) as advance:
-            table, base = _sweep_resumed(
-                subject, items, (*probes, *controls), experiment, question, store, memory_bytes, advance
-            )
+        table, base = _sweep_resumed(
+            subject, items, (*probes, *controls), experiment, question, store, memory_bytes, open_bar
+        )
         noise = model_noise(subject.stack, _one_a_family(items, records))
         checks = _checks(subject, question, probes, table, base, noise)
-        floor = max(noise, float(np.abs(table["kl_nats"][-2]).max()))
+        floor = float(np.maximum(noise, np.abs(table["kl_nats"][-2]).max()))
         measured = {name: values[: len(probes)] for name, values in table.items()}
         metrics = above_floor(question.dtype, measured, floor)
     effects = Effects(
@@ -166,6 +167,7 @@ def _measure(
         metrics=metrics,
         baseline=base,
         unmeasured=() if screened is None else screened.left_out,
+        floor_nats=0.0 if question.dtype == "float32" else floor,
     )
     return Evidence(
         question=question,
@@ -221,7 +223,7 @@ def _sweep_resumed(
     question: Question,
     store: Store,
     memory_bytes: int,
-    advance: Progress,
+    open_bar: Callable[[str, int], Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The sweep, begun where an interrupted one stopped, its state kept after every group."""
     names = METRICS + (CONSTANCY if experiment.constancy else ())
@@ -235,7 +237,6 @@ def _sweep_resumed(
             done=np.zeros(len(items), dtype=bool),
             probes=digest,
         )
-    advance(float(kept.done.sum() * len(probes)))
 
     def keep(group: GroupResult) -> None:
         columns = list(group.indices)
@@ -246,18 +247,23 @@ def _sweep_resumed(
         kept.done[columns] = True
         store.put_partial(question, kept)
 
-    missing = np.flatnonzero(~kept.done).tolist()
+    missing = set(np.flatnonzero(~kept.done).tolist())
     if missing:
-        sweep(
-            subject.stack,
-            items,
-            probes,
-            constancy=experiment.constancy,
-            memory_bytes=memory_bytes,
-            only=missing,
-            on_group=keep,
-            on_progress=advance,
-        )
+        label = question.cell
+        if kept.done.any():
+            label += f" (resumed: {kept.done.sum()} of {len(items)} prompts are kept)"
+        measured = missing | {0} if experiment.constancy else missing  # the reference is measured again
+        with open_bar(label, len(probes) * len(measured)) as advance:
+            sweep(
+                subject.stack,
+                items,
+                probes,
+                constancy=experiment.constancy,
+                memory_bytes=memory_bytes,
+                only=missing,
+                on_group=keep,
+                on_progress=advance,
+            )
     return dict(kept.metrics), dict(kept.baseline)
 
 

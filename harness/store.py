@@ -125,8 +125,12 @@ class Recorded:
         return read(path) if path.exists() else None
 
     def put(self, evidence: Evidence) -> Path:
-        """Record an answer in its cell."""
+        """Record an answer in its cell. Raises ValueError for screened evidence: it answers another question."""
         q = evidence.question
+        if q.screen is not None:
+            raise ValueError(
+                f"{q.cell} is for exploration and is never recorded: measure it without --screen"
+            )
         path = self.path(q.model, q.experiment, q.protocol, q.seed)
         write_atomic(path, to_text(evidence).encode())
         return path

@@ -16,6 +16,7 @@ from harness.bench.flops import ModelSize
 from harness.bench.plan import Plan
 from harness.bench.report import render_markdown, render_terminal
 from harness.bench.run import Race
+from harness.bench.summary import disagreeing
 from harness.bench.workload import WORKLOADS, SimpleEdit, Workload, all_edits, build_workload
 from harness.store import write_atomic
 
@@ -24,7 +25,7 @@ REHEARSAL = {"rounds": 1, "sample": 3, "prompts": 2, "limit": 3, "ceiling_second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns 1 where a contender failed."""
+    """The command line. Returns 1 where a contender failed, or disagrees with ours."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.rehearse and options.out == HOME:
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
     write(results, options.out)
     _show(results)
-    return 1 if results["failures"] else 0
+    for sentence in disagreeing(results):
+        print(f"disagrees with ours: {sentence}", file=sys.stderr)
+    return 1 if results["failures"] or disagreeing(results) else 0
 
 
 def run(plan: Plan, out: Path) -> dict[str, Any]:

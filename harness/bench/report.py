@@ -33,7 +33,8 @@ Every contender is a process of its own with the model loaded; they take turns, 
 that slow and fast minutes of the machine fall on all of them. Loading, the unedited distributions (computed once by
 every tool but ours, whose unedited pass is inside its time) and a warm-up are not timed. Times are medians over rounds,
 in parentheses the fastest and the slowest round, scaled by cells (edits x prompts) from the timed cells to all; ours is
-timed on all cells. All read the last position only, and compute the KL to the unedited distribution.
+timed on all cells. *Relative to ours* is the median over rounds of the ratio within a round. All read the last position
+only, and compute the KL to the unedited distribution.
 
 - *loop*: one prompt and one edit a call, as in the tools' tutorials, with logits of the last position only.
 - *padded batch*: prompts sorted by length and padded on the right (under causal attention that is exact and needs no
@@ -117,7 +118,7 @@ def _row(line: Line) -> tuple[str, ...]:
         "-" if line.relative is None else f"{line.relative:.2f}",
         str(line.cells_timed),
         f"{line.peak_bytes / 2**30:.2f} GiB",
-        "-" if line.gap is None else f"{line.gap:.2g}",
+        "-" if line.gap is None else f"{line.gap:.2g}" + ("" if line.gap <= 1 else " (disagrees)"),
     )
 
 

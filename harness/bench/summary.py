@@ -14,8 +14,8 @@ from harness.bench.contenders import OURS, find_entry
 class Line:
     """One contender on one workload. Times are seconds for all cells, scaled from those timed.
 
-    `relative`: median time relative to ours. `gap`: largest difference from our KLs as a share of 1e-4 nats +
-    1e-4 of the KL; None for ours. `peak_bytes` counts the weights and the libraries.
+    `relative`: median over rounds of the time relative to ours in the same round. `gap`: largest difference from our
+    KLs as a share of 1e-4 nats + 1e-4 of the KL; None for ours. `peak_bytes` counts the weights and the libraries.
     """
 
     name: str
@@ -56,24 +56,25 @@ def lines(results: dict[str, Any], workload: str) -> list[Line]:
     """The contenders that finished at least one turn, fastest first."""
     turns = [turn for turn in results["turns"] if turn["workload"] == workload]
     whole = results["edits"]["all"] * results["workloads"][workload]["prompts"]
-    scaled: dict[str, list[float]] = {}
+    scaled: dict[str, dict[int, float]] = {}
     for turn in turns:
-        scaled.setdefault(turn["contender"], []).append(turn["seconds"] / turn["cells"] * whole)
-    ours = median(scaled[OURS]) if OURS in scaled else None
+        scaled.setdefault(turn["contender"], {})[turn["round"]] = turn["seconds"] / turn["cells"] * whole
+    ours = scaled.get(OURS, {})
     found = []
     for name, seconds in scaled.items():
         entry = find_entry(name)
         mine = [turn for turn in turns if turn["contender"] == name]
         gaps = [turn["gap"] for turn in mine if turn["gap"] is not None]
+        ratios = [seconds[n] / ours[n] for n in seconds if n in ours]
         found.append(
             Line(
                 name=name,
                 tool=entry.tool,
                 mode=entry.mode,
-                seconds=median(seconds),
-                fastest=min(seconds),
-                slowest=max(seconds),
-                relative=None if ours is None else median(seconds) / ours,
+                seconds=median(seconds.values()),
+                fastest=min(seconds.values()),
+                slowest=max(seconds.values()),
+                relative=median(ratios) if ratios else None,
                 cells_timed=sum(turn["cells"] for turn in mine),
                 peak_bytes=max(turn["peak_bytes"] for turn in mine),
                 gap=max(gaps) if gaps else None,
@@ -127,15 +128,25 @@ def growth(results: dict[str, Any]) -> list[Growth]:
     return found
 
 
+def disagreeing(results: dict[str, Any]) -> list[str]:
+    """The contenders whose KLs differ from ours by more than the tolerance on some workload, as sentences."""
+    return [
+        f"{line.tool}, {line.mode}: {line.gap:.3g} times the tolerance on {name}"
+        for name in results["workloads"]
+        for line in lines(results, name)
+        if line.gap is not None and not line.gap <= 1
+    ]
+
+
 def memory_used(results: dict[str, Any], workload: str) -> int | None:
-    """Bytes our engine held at its peak beyond what it held before its first turn; None where not measured."""
-    before = results.get("resident_bytes", {}).get(workload, {}).get(OURS)
+    """Bytes our engine held at its peak beyond what it held before its first turn of all; None where not measured."""
+    before = [held[OURS] for held in results.get("resident_bytes", {}).values() if OURS in held]
     peaks = [
         turn["peak_bytes"]
         for turn in results["turns"]
         if turn["workload"] == workload and turn["contender"] == OURS
     ]
-    return None if before is None or not peaks else int(max(peaks) - before)
+    return int(max(peaks) - min(before)) if before and peaks else None
 
 
 def idle_share(results: dict[str, Any]) -> float:

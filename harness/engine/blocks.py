@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from harness.engine.architectures import BlockModules, body, config, final_norm, resolve_blocks
 
+VOCABULARY_SLAB = 16384
+"""Rows of an unembedding in a short type that are widened to float32 at a time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockRun:
@@ -58,7 +61,7 @@ class Stack:
         self.blocks = resolve_blocks(model)
         self._final_norm = final_norm(model)
         lm_head = cast("nn.Linear", model.lm_head)
-        self.unembedding = lm_head.weight.detach().float()  # the same tensor where it is float32 already
+        self.unembedding = lm_head.weight.detach()
         self.unembedding_bias = None if lm_head.bias is None else lm_head.bias.detach().float()
         self._arguments: dict[int, list[dict[str, Any]]] = {}
 
@@ -75,7 +78,10 @@ class Stack:
     @property
     def dtype(self) -> torch.dtype:
         """What the blocks' products are computed in; the residual stream and the logits are float32."""
-        return self.blocks[0].out_proj.weight.dtype
+        stored = self.blocks[0].out_proj.weight.dtype
+        return (
+            stored if stored.is_floating_point else cast("torch.dtype", self.model.dtype)
+        )  # quantised: whole numbers
 
     def embed(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
         """resid_pre of block 0."""
@@ -86,9 +92,19 @@ class Stack:
     ) -> Float[Tensor, "row vocab"]:
         """Logits of residuals at one position; with `normed` False the final norm is left out."""
         hidden = self._final_norm(resid.float()) if normed else resid.float()
-        logits = F.linear(hidden, self.unembedding, self.unembedding_bias)
+        logits = self._logits(hidden)
         cap = getattr(config(self.model), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _logits(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """In float32 whatever the weights are; those of a short type are widened a slab of the vocabulary at a time."""
+        if self.unembedding.dtype == torch.float32:
+            return F.linear(hidden, self.unembedding, self.unembedding_bias)
+        logits = hidden.new_empty((len(hidden), len(self.unembedding)))
+        for first in range(0, len(self.unembedding), VOCABULARY_SLAB):
+            tokens = slice(first, first + VOCABULARY_SLAB)
+            logits[:, tokens] = hidden @ self.unembedding[tokens].float().T
+        return logits if self.unembedding_bias is None else logits.add_(self.unembedding_bias)
 
     def prepare(self, length: int) -> None:
         """Record what transformers hands to each block for prompts of this many tokens."""
@@ -108,8 +124,9 @@ class Stack:
         """The attention's or convolution's output, before any post-norm."""
         parts = self.blocks[layer]
         arguments = self._arguments[resid_pre.shape[1]][layer]
-        out = parts.operator(hidden_states=parts.pre_operator_norm(resid_pre), **arguments)
-        return cast("Tensor", out[0] if isinstance(out, tuple) else out)
+        normed = parts.pre_operator_norm(resid_pre).to(self.dtype)
+        out = parts.operator(hidden_states=normed, **arguments)
+        return cast("Tensor", out[0] if isinstance(out, tuple) else out).float()
 
     def attn_out(self, layer: int, operator_raw: Tensor) -> Tensor:
         """What the operator adds to the stream."""
@@ -119,7 +136,7 @@ class Stack:
     def mlp_out(self, layer: int, resid_mid: Tensor) -> Tensor:
         """What the MLP adds to the stream."""
         parts = self.blocks[layer]
-        out = parts.mlp(parts.pre_mlp_norm(resid_mid))
+        out = parts.mlp(parts.pre_mlp_norm(resid_mid).to(self.dtype)).float()
         return cast("Tensor", out if parts.post_mlp_norm is None else parts.post_mlp_norm(out))
 
     def run(self, layer: int, resid_pre: Tensor, *, with_z: bool = False) -> BlockRun:

@@ -1,7 +1,8 @@
 """The one pass: every variant of a group of prompts climbs the layers beside the baseline, once.
 
-Below its first edited layer a variant *is* the baseline, so it joins the stack only there. Each layer's weights
-are read once for all variants, and only the rows of last tokens are computed in the last layer.
+Below its first edited layer a variant *is* the baseline, so it joins the stack only there. All variants that have
+left go through a layer together, in chunks; in the last layer their queries and their MLP are computed for the last
+tokens only.
 
     baseline   ──L0──L1──L2── ... ──L29── logits
     skip L1           └──────────── ... ──┘
@@ -79,16 +80,20 @@ def climb(
     donors: Donors,
     chunk_rows: int,
     on_layer: Callable[[float], None],
+    *,
+    constants: bool = True,
 ) -> Summit:
     """One pass over the layers. `on_layer` is told what share of the work each layer was.
 
-    At most `chunk_rows` rows go through a block at a time: enough for its products, few enough for the caches.
+    With `constants`, an edit that replaces the whole stream by given values is computed on one chain for all prompts;
+    without, on every prompt's own rows, so that what follows from the algebra is measured. At most `chunk_rows` rows go
+    through a block at a time: enough for its products, few enough for the caches.
     """
     stack = blocks.stack
     resid = stack.embed(forest.ids(0, stack.device)).float()
     edited = resid.new_empty((len(probes), forest.n_prompts, resid.shape[-1]))
     normed = [probe.normed if isinstance(probe, Exit) else True for probe in probes]
-    squads = muster(forest, probes, donors.vectors, resid)
+    squads = muster(forest, probes, donors.vectors if constants else None, resid)
     whole, last_layer = forest.whole, stack.n_layers - 1
     shares = _work(squads, stack.n_layers, len(resid))
     for layer in range(stack.n_layers):
@@ -114,13 +119,17 @@ def climb(
 
 
 def muster(
-    forest: Forest, probes: Sequence[Probe], vectors: Mapping[str, DonorVectors], like: Tensor
+    forest: Forest, probes: Sequence[Probe], vectors: Mapping[str, DonorVectors] | None, like: Tensor
 ) -> list[Squad]:
-    """The edits by the rows they compute, each squad sorted by the layer at which its variants leave."""
+    """The edits by the rows they compute, each squad sorted by the layer at which its variants leave.
+
+    `vectors` None: no edit is taken to make the stream constant.
+    """
     by_view: dict[ViewKind, list[tuple[int, Edit]]] = {}
     for row, probe in enumerate(probes):
         if isinstance(probe, Edit):
-            kind: ViewKind = "constant" if is_constant(probe, vectors) else probe.positions
+            constant = vectors is not None and is_constant(probe, vectors)
+            kind: ViewKind = "constant" if constant else probe.positions
             by_view.setdefault(kind, []).append((row, probe))
     squads = []
     for kind, members in by_view.items():

@@ -10,7 +10,7 @@ logits on every load.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from harness.engine.architectures import BlockModules, body
 from harness.engine.blocks import BlockRun, Stack
 from harness.engine.forest import Block, View
+from harness.engine.memory import CHUNK_ROWS, SCORES
 
 GAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "LlamaRMSNorm": lambda weight: weight,
@@ -130,15 +131,16 @@ class _FusedBlock:
             if span.start == span.stop:
                 continue
             mask = block.mask(self.window, q, last=view.last_rows[span] if last else None)
-            z[:, span] = F.scaled_dot_product_attention(
-                q[:, span].transpose(1, 2),
-                _with_base(k, block, base_keys).transpose(1, 2),
-                _with_base(v, block, base_values).transpose(1, 2),
-                attn_mask=mask,
-                is_causal=mask is None,
-                scale=self.scaling,
-                enable_gqa=True,
-            ).transpose(1, 2)
+            for part in _parts(block, span, q):
+                z[part, span] = F.scaled_dot_product_attention(
+                    q[part, span].transpose(1, 2),
+                    _with_base(k[part], block, base_keys).transpose(1, 2),
+                    _with_base(v[part], block, base_values).transpose(1, 2),
+                    attn_mask=mask,
+                    is_causal=mask is None,
+                    scale=self.scaling,
+                    enable_gqa=True,
+                ).transpose(1, 2)
         return z
 
     def add_attention_(self, x: Tensor, z: Tensor) -> Tensor:
@@ -338,6 +340,16 @@ def _accumulate_(x: Tensor, h: Tensor, linear: nn.Linear, norm: _Norm | None) ->
         return x if linear.bias is None else x.add_(linear.bias)
     out = linear(h.to(linear.weight.dtype)).float()
     return x.add_(out if norm is None else norm(out))
+
+
+def _parts(block: Block, span: slice, q: Tensor) -> Iterator[slice]:
+    """Variants that attend in one call: a suffix's each need a copy of the baseline's keys and values."""
+    variants, n_keys = len(q), block.sees.shape[1]
+    step = SCORES // (q.shape[2] * (span.stop - span.start) * n_keys)
+    if block.base is not None:
+        step = min(step, CHUNK_ROWS.get(q.device.type, CHUNK_ROWS["cpu"]) // n_keys)
+    step = max(1, step)
+    return (slice(first, min(first + step, variants)) for first in range(0, variants, step))
 
 
 def _with_base(own: Tensor, block: Block, base: Tensor | None) -> Tensor:

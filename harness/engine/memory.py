@@ -14,6 +14,8 @@ GROUP_ROWS = 128
 """Tokens of the prompts of one group: short prompts go together, and a group is what Ctrl-C can lose."""
 CHUNK_ROWS = {"cpu": 1536, "cuda": 16384}
 """Rows that go through a block at a time: full speed for its products, small enough for the caches."""
+SCORES = 2**25
+"""Attention scores computed in one call at most, but for a single variant's."""
 FLOAT = 4
 
 
@@ -30,6 +32,7 @@ class Shape:
     d_heads: int
     d_kv: int
     vocab: int
+    n_heads: int
 
     @classmethod
     def of(cls, stack: Stack) -> Shape:
@@ -47,6 +50,7 @@ class Shape:
             d_heads=c.num_attention_heads * d_head,  # type: ignore[attr-defined]
             d_kv=(getattr(c, "num_key_value_heads", None) or c.num_attention_heads) * d_head,  # type: ignore[attr-defined]
             vocab=c.vocab_size,  # type: ignore[attr-defined]
+            n_heads=c.num_attention_heads,  # type: ignore[attr-defined]
         )
 
 
@@ -60,12 +64,17 @@ class Budget:
     n_donors: int = 0
     n_referenced: int = 0
     """Probes whose output on the first prompt is kept for comparison."""
+    attention_scores: bool = False
+    """Whether attention holds its scores in memory, as it does on CUDA in float32 with a mask."""
 
     def fixed(self, longest: int) -> int:
         """Bytes held whatever the number of prompts and edits: one chunk in a block, one chunk of logits."""
         s, rows = self.shape, max(self.chunk_rows, longest)
         block = rows * FLOAT * (2 * s.d_model + max(3 * s.d_mlp, 3 * s.d_heads + 6 * s.d_kv))
-        logits = logit_rows(s.vocab) * s.vocab * FLOAT * 2
+        if self.attention_scores:
+            block += 3 * FLOAT * max(SCORES, s.n_heads * longest**2)
+        chunks = 5 if self.n_referenced else 2
+        logits = logit_rows(s.vocab) * s.vocab * FLOAT * chunks
         return max(block, logits) + self.n_referenced * s.vocab * FLOAT
 
     def of_pass(self, lengths: Sequence[int], probes: Sequence[Probe]) -> int:

@@ -26,13 +26,20 @@ class Screen:
     """For the provenance: share, method, counts, and the scores at the cut, in nats."""
 
 
-def screen(stack: Stack, items: Sequence[Item], probes: Sequence[Probe], share: float) -> Screen:
+def screen(
+    stack: Stack,
+    items: Sequence[Item],
+    probes: Sequence[Probe],
+    share: float,
+    *,
+    memory_bytes: int = 2 * 2**30,
+) -> Screen:
     """The `share` of the probes with the largest mean attribution over the prompts, rounded up.
 
     Raises ValueError for a share outside 0 to 1, InvalidEdit for a probe that attribution cannot score, and
-    NonFiniteLogits.
+    NonFiniteLogits and OutOfMemory as `attribute` does.
     """
-    scores = attribute(stack, items).probes(probes).mean(axis=1)
+    scores = attribute(stack, items, memory_bytes=memory_bytes).probes(probes).mean(axis=1)
     rows = top_share(scores, share)
     score = np.delete(scores, rows)
     return Screen(

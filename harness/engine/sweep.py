@@ -16,7 +16,7 @@ from harness.edits import Edit, Exit, InvalidEdit, Probe
 from harness.effects import BASELINE, METRICS
 from harness.engine.blocks import Stack
 from harness.engine.climb import climb
-from harness.engine.editing import Blocks, DonorPrompts, Donors, DonorVectors
+from harness.engine.editing import SELF, Blocks, DonorPrompts, Donors, DonorVectors
 from harness.engine.forest import Forest
 from harness.engine.fused import FusedBlocks, qualifies
 from harness.engine.memory import CHUNK_ROWS, Budget, OutOfMemory, Shape, groups, waves
@@ -68,11 +68,11 @@ def sweep(
     """Measure every probe on every item: metrics [probe, item] and baseline [item], float64.
 
     donors      prompts (token ids, one list per item, same length as the item) or stored vectors by site
-    constancy   also measure CONSTANCY; the reference is item 0
+    constancy   also measure CONSTANCY; the reference is item 0, and nothing is taken to be constant
     memory_bytes  budget for everything but the weights; groups and edits are cut to fit it, and halved when
                 memory runs out all the same
-    only        indices to measure (resuming); other cells stay NaN. Groups do not depend on it, so a resumed
-                sweep gives the same numbers to the bit as long as whole groups are missing
+    only        indices to measure (resuming); other cells stay NaN. Groups depend on the budget and not on
+                this, so a resumed sweep gives the same numbers to the bit where whole groups are missing
     on_group    called with each finished group, before the next begins
     on_progress called with the number of probe x prompt cells done since the last call
     blocks      the fused or the plain blocks; by default the fused ones where the model qualifies
@@ -129,6 +129,7 @@ class _Runner:
             chunk_rows=self.chunk_rows,
             n_donors=sum(not isinstance(d, Mapping) for d in donors.values()),
             n_referenced=len(probes) if constancy else 0,
+            attention_scores=stack.device.type == "cuda",
         )
         reference = torch.empty((len(probes), shape.vocab), device=stack.device) if constancy else None
         self.constancy, self.readout = constancy, Readout(stack, reference)
@@ -199,6 +200,8 @@ class _Runner:
                     f"'{self.probes[rows[0]]}' does not fit in memory; use a shorter prompt or a smaller model"
                 ) from error
         advance(-done[0])
+        if self.blocks.stack.device.type == "cuda":
+            torch.cuda.empty_cache()
         middle = len(rows) // 2
         yield from self._waves(indices, rows[:middle], advance)
         yield from self._waves(indices, rows[middle:], advance)
@@ -220,6 +223,7 @@ class _Runner:
             donors,
             self.chunk_rows,
             lambda share: advance(share * cells),
+            constants=not self.constancy,
         )
         logits = stack.unembed(summit.base)
         if not torch.isfinite(logits).all():
@@ -249,6 +253,11 @@ def _validate(
 ) -> None:
     if not items or not probes:
         raise InvalidEdit("a sweep needs at least one prompt and one probe")
+    for item in items:
+        if not item.ids:
+            raise InvalidEdit(f"the prompt {item.text!r} has no tokens")
+    if SELF in donors:
+        raise InvalidEdit(f"a donor may not be called '{SELF}': that name means the edited prompt itself")
     for probe in probes:
         for layer in (probe.layer,) if isinstance(probe, Exit) else probe.layers:
             if not 0 <= layer < stack.n_layers:
@@ -258,7 +267,7 @@ def _validate(
                 heads = stack.blocks[site.layer].n_heads
                 if site.head is not None and not 0 <= site.head < heads:
                     raise InvalidEdit(f"'{probe}': block {site.layer} has {heads} heads")
-            if probe.donor is not None and probe.donor not in donors and probe.donor != "self":
+            if probe.donor is not None and probe.donor not in donors and probe.donor != SELF:
                 raise InvalidEdit(f"'{probe}': no donor of that name was given")
             shortest = min(len(item.ids) for item in items)
             if any(not -shortest <= p < shortest for p in probe.positions or ()):

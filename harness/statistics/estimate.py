@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 UNITS = {
     "kl_nats": "nats",
+    "kl_measured_nats": "nats",
     "kl_to_first_nats": "nats",
     "kl_to_uniform_nats": "nats",
     "answer_logprob": "nats",

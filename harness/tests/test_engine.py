@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.edits import Action, Edit, Exit, InvalidEdit, Site, Stream, erase, patch, skip, zero
 from harness.effects import METRICS
+from harness.engine import climb as climb_module
 from harness.engine import memory, naive
 from harness.engine import sweep as sweep_module
 from harness.engine.architectures import UnsupportedArchitecture
@@ -307,6 +308,30 @@ def test_donor_prompts_must_align(tiny, items):
         )
 
 
+def test_a_prompt_without_tokens_and_a_donor_called_self_are_refused(tiny, items):
+    stack = Stack(tiny("llama"))
+    with pytest.raises(InvalidEdit, match="'empty' has no tokens"):
+        sweep(stack, [*items((5,)), Item(ids=(), answer=1, foil=2, text="empty")], [skip(0)])
+    with pytest.raises(InvalidEdit, match="may not be called 'self'"):
+        sweep(stack, items((2,)), [skip(0)], donors={"self": [(1, 2)]})
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text"])
+def test_constancy_is_measured_and_not_assumed(tiny, items, name, monkeypatch):
+    """An erased stream is computed on every prompt's own rows: an engine that leaked the prompt would show."""
+    stack, prompts, probes = Stack(tiny(name)), items((6, 5, 6)), [erase(0), erase(1)]
+    constant, _ = sweep(stack, prompts, probes, constancy=True)
+    assert np.abs(constant["kl_to_first_nats"]).max() < 1e-6
+    intact = climb_module.edited_post
+
+    def leaking(blocks, layer, edit, run, donors, view):
+        return intact(blocks, layer, edit, run, donors, view) + 0.1 * run.resid_pre
+
+    monkeypatch.setattr(climb_module, "edited_post", leaking)
+    leaked, _ = sweep(stack, prompts, probes, constancy=True)
+    assert np.abs(leaked["kl_to_first_nats"][:, 1:]).max() > 1e-6
+
+
 def test_nan_logits_are_refused_with_the_prompt(tiny, items):
     from copy import deepcopy
 
@@ -321,13 +346,13 @@ def test_running_out_of_memory_halves_the_work_and_changes_nothing(tiny, items, 
     expected, _ = sweep(stack, prompts, probes)
     climb, sizes, done, kept = sweep_module.climb, [], [], []
 
-    def limited(blocks, forest, probes, donors, chunk_rows, on_layer):
+    def limited(blocks, forest, probes, donors, chunk_rows, on_layer, **options):
         sizes.append((forest.n_prompts, len(probes)))
         if forest.n_prompts * len(probes) > 2:
             on_layer(0.5)
             raise torch.OutOfMemoryError("CUDA out of memory")
         kept.append(len(seen))
-        return climb(blocks, forest, probes, donors, chunk_rows, on_layer)
+        return climb(blocks, forest, probes, donors, chunk_rows, on_layer, **options)
 
     seen = []
     monkeypatch.setattr(sweep_module, "climb", limited)
@@ -340,7 +365,7 @@ def test_running_out_of_memory_halves_the_work_and_changes_nothing(tiny, items, 
 
 
 def test_one_edit_that_does_not_fit_is_one_clear_line(tiny, items, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(sweep_module, "climb", full)
@@ -349,7 +374,7 @@ def test_one_edit_that_does_not_fit_is_one_clear_line(tiny, items, monkeypatch):
 
 
 def test_other_errors_are_not_taken_for_a_full_memory(tiny, items, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(sweep_module, "climb", broken)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from harness.edits import Stream, patch, skip, zero
+from harness.engine import blocks as blocks_module
 from harness.engine.blocks import Stack
 from harness.engine.parity import check_parity
+from harness.engine.plain import PlainBlocks
 from harness.engine.sweep import sweep
 from harness.floor import LIMIT_NATS, above_floor, floor_checks, model_noise
+from harness.verdicts.criteria import EveryProbe, SomeProbe, WorstCase
+from harness.verdicts.judging import judge_criterion
+from harness.verdicts.reading import measured
+from harness.verdicts.selectors import Singles
+from harness.verdicts.synthetic import table
+from harness.verdicts.verdict import Verdict
+
+KL = {"rationale": "a test", "experiment": "layer_sweep", "metric": "kl_nats"}
 
 
 def test_in_float32_the_floor_is_far_below_any_threshold(tiny, items):
@@ -21,19 +32,58 @@ def test_in_float32_the_floor_is_far_below_any_threshold(tiny, items):
         assert model_noise(Stack(tiny(architecture)), prompts) < 1e-7
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3_text"])
-def test_a_bfloat16_body_keeps_the_stream_and_the_logits_in_float32(architecture, tiny, items):
+@pytest.mark.parametrize("blocks", [None, PlainBlocks], ids=["default", "plain"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3_text", "lfm2"])
+def test_a_bfloat16_body_keeps_the_stream_and_the_logits_in_float32(architecture, blocks, tiny, items):
     """Its error is that of the rounded products: at the level of the floor it measures, not of the effects."""
     exact, prompts = Stack(tiny(architecture)), items((5, 9, 7, 6))
     rounded = Stack(deepcopy(tiny(architecture)).to(torch.bfloat16))
     probes = [skip(1), zero(Stream.Z, 1, 2), zero(Stream.MLP_OUT, 2), patch(Stream.RESID_POST, 0, "self")]
     truth, _ = sweep(exact, prompts, probes)
-    short, _ = sweep(rounded, prompts, probes)
+    short, _ = sweep(rounded, prompts, probes, blocks=blocks and blocks(rounded))
     check_parity(rounded, [item.ids for item in prompts])
     noise = model_noise(rounded, [item.ids for item in prompts])
     assert 1e-6 < noise < LIMIT_NATS["bfloat16"]
     assert np.abs(short["kl_nats"][3]).max() < 1e-6, "the no-op: stream and logits are not rounded"
     assert np.abs(short["kl_nats"] - truth["kl_nats"]).max() < 0.1 * truth["kl_nats"][:3].max() + noise
+
+
+def test_a_short_unembedding_is_widened_and_not_copied(tiny, monkeypatch):
+    """In slabs of the vocabulary, the last of them smaller, the logits are those of the widened weights."""
+    monkeypatch.setattr(blocks_module, "VOCABULARY_SLAB", 60)
+    stack = Stack(deepcopy(tiny("llama")).to(torch.bfloat16))
+    assert stack.unembedding.data_ptr() == stack.model.lm_head.weight.data_ptr()
+    resid = torch.randn(3, stack.unembedding.shape[1])
+    expected = torch.nn.functional.linear(resid, stack.unembedding.float())
+    assert len(stack.unembedding) % 60
+    torch.testing.assert_close(stack.unembed(resid, normed=False), expected)
+
+
+def test_a_forward_pass_that_overflows_is_no_floor_of_zero(tiny, items):
+    model = deepcopy(tiny("llama"))
+    model.model.layers[2].mlp.down_proj.weight[0, 0] = float("nan")
+    noise = model_noise(Stack(model), [item.ids for item in items((5, 9))])
+    assert noise == float("inf")
+    assert not floor_checks("float16", np.zeros(2), noise)[1].passed
+
+
+@pytest.mark.parametrize(
+    ("criterion", "verdict"),
+    [
+        (EveryProbe(select=Singles(), at_most=0.2, **KL), Verdict.SUPPORTED),
+        (EveryProbe(select=Singles(), at_most=0.02, **KL), Verdict.INCONCLUSIVE),
+        (SomeProbe(select=Singles(), at_least=0.02, **KL), Verdict.INCONCLUSIVE),
+        (WorstCase(select=Singles(), at_most=0.02, **KL), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_bound_below_the_floor_is_not_judged(criterion, verdict):
+    """All effects are kept as 0, being below a floor of 0.03: that says nothing about 0.02."""
+    probes = tuple(skip(layer) for layer in range(4))
+    effects = table(probes, {"kl_nats": (0.0,) * 4}, noise=0.0)
+    floored = replace(effects, floor_nats=0.03)
+    found = judge_criterion(criterion, measured({"layer_sweep": floored}, n_layers=4))
+    assert found.verdict is verdict
+    assert ("float32" in found.sentence) == (verdict is Verdict.INCONCLUSIVE)
 
 
 def test_effects_below_the_floor_are_not_reported_and_not_lost():

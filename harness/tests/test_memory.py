@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config
 from harness.edits import Stream, zero
 from harness.effects import METRICS
 from harness.engine import memory
+from harness.engine.attribution import attribute
 from harness.engine.blocks import Stack
 from harness.engine.memory import Budget, OutOfMemory, Shape, groups, waves
 from harness.engine.sweep import Item, sweep
@@ -60,15 +61,22 @@ SIZES = {
 
 PEAK = """
 import json, sys, threading, time
+from dataclasses import replace
 import psutil, torch
+from harness.edits import erase
+from harness.engine.attribution import attribute
 from harness.engine.blocks import Stack
 from harness.engine.sweep import sweep
 from harness.tests.test_memory import head_edits, model_of, prompts_of
 
-sizes, lengths, every, budget = json.loads(sys.argv[1])
+sizes, lengths, every, budget, kind = json.loads(sys.argv[1])
 torch.set_num_threads(1)
 model = model_of(**sizes)
 probes = head_edits(sizes["num_hidden_layers"], sizes["num_attention_heads"])[::every]
+if kind == "last position":
+    probes = [replace(probe, positions=(-1,)) for probe in probes]
+if kind == "constancy":
+    probes = [erase(layer) for layer in range(sizes["num_hidden_layers"])]
 prompts = prompts_of(lengths, sizes["vocab_size"])
 torch.set_grad_enabled(False)
 model(input_ids=torch.tensor([prompts[0].ids]))  # what torch keeps for itself is not the sweep's
@@ -80,9 +88,12 @@ def watch():
         time.sleep(0.001)
 
 start = process.memory_info().rss
-watcher = threading.Thread(target=watch)
+watcher = threading.Thread(target=watch, daemon=True)
 watcher.start()
-sweep(Stack(model), prompts, probes, memory_bytes=budget)
+if kind == "screen":
+    attribute(Stack(model), prompts, memory_bytes=budget)
+else:
+    sweep(Stack(model), prompts, probes, memory_bytes=budget, constancy=kind == "constancy")
 stop.set()
 watcher.join()
 weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -90,10 +101,10 @@ print(json.dumps({"grown": max(seen) - start, "weights": weights}))
 """
 
 
-def peak(sizes, lengths, *, every=1, budget):
+def peak(sizes, lengths, *, every=1, budget, kind="heads"):
     """Resident memory gained by a sweep in a process of its own, and the weights' size, bytes."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, json.dumps([sizes, list(lengths), every, budget])],
+        [sys.executable, "-c", PEAK, json.dumps([sizes, list(lengths), every, budget, kind])],
         capture_output=True,
         text=True,
         check=True,
@@ -115,6 +126,28 @@ def stack():
 )
 def test_what_a_sweep_holds_stays_within_the_budget(lengths, budget):
     assert peak(SIZES, lengths, budget=budget)["grown"] <= budget
+
+
+def test_edits_of_the_last_position_keep_it_too_where_every_head_has_keys_of_its_own():
+    """Each variant needs the baseline's keys and values: 96 copies at once would be 98 MiB."""
+    own_keys = {**SIZES, "num_key_value_heads": 8}
+    assert peak(own_keys, (1000, 12), budget=45 * MIB, kind="last position")["grown"] <= 45 * MIB
+
+
+def test_a_large_vocabulary_compared_with_the_first_prompt_keeps_it_too():
+    wide = {**SIZES, "vocab_size": 100_000, "num_hidden_layers": 4}
+    assert peak(wide, (9, 12, 15) * 4, budget=330 * MIB, kind="constancy")["grown"] <= 330 * MIB
+
+
+@pytest.mark.parametrize("lengths", [(9, 12, 15) * 40, (1000, 12)], ids=["120 prompts", "1000 tokens"])
+def test_a_screen_keeps_it_too(lengths):
+    budget = 40 * MIB if len(lengths) > 2 else 220 * MIB
+    assert peak(SIZES, lengths, budget=budget, kind="screen")["grown"] <= budget
+
+
+def test_a_screen_of_a_prompt_too_long_says_what_would_do(stack):
+    with pytest.raises(OutOfMemory, match=r"gradients of a prompt of 500 tokens.*--memory \d.*--screen"):
+        attribute(stack, prompts_of((500,), 2_000), memory_bytes=4 * MIB)
 
 
 def test_a_smaller_budget_gives_the_same_numbers(stack):
@@ -159,7 +192,7 @@ def test_a_budget_too_small_for_one_edit_says_what_would_do(stack):
         sweep(stack, prompts_of((500,), 2_000), head_edits(12, 8), memory_bytes=4 * MIB)
 
 
-def test_groups_never_depend_on_more_than_the_prompts_and_the_budget(stack):
+def test_groups_hold_every_prompt_once_and_few_tokens(stack):
     budget = Budget(bytes=2**30, shape=Shape.of(stack), chunk_rows=1536)
     probes, lengths = head_edits(12, 8), [40, 50, 45, 200, 10]
     found = groups(budget, lengths, probes, [2, 0, 1, 3, 4], equal_lengths=False)

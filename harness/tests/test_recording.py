@@ -13,6 +13,7 @@ from harness.edits import erase
 from harness.effects import Effects
 from harness.evidence import Evidence, to_text
 from harness.experiments import EXPERIMENTS
+from harness.floor import above_floor
 from harness.protocols import Protocol
 from harness.recording import TOLERANCE, largest_gap, record, staleness
 from harness.store import Recorded
@@ -44,6 +45,25 @@ def test_a_missing_cell_is_recorded(make_evidence: Make, recorded: Recorded) -> 
         "",
     )
     assert recorded.path(*CELL).read_text(encoding="utf-8") == to_text(evidence)
+
+
+def test_evidence_in_a_short_type_is_recorded_with_its_floor_and_reproduced(
+    make_evidence: Make, recorded: Recorded
+) -> None:
+    plain = make_evidence()
+    metrics = above_floor("bfloat16", plain.effects.metrics, 0.02)
+    short = replace(plain, effects=replace(plain.effects, metrics=metrics, floor_nats=0.02))
+    assert record(short, recorded).state == "recorded"
+    assert recorded.get(*CELL) is not None
+    assert recorded.get(*CELL).effects.floor_nats == 0.02  # type: ignore[union-attr]
+    assert record(short, recorded).state == "reproduced"
+
+
+def test_screened_evidence_is_not_recorded_by_any_way(make_evidence: Make, recorded: Recorded) -> None:
+    screened = make_evidence(screen=0.25)
+    for put in (recorded.put, lambda evidence: record(evidence, recorded)):
+        with pytest.raises(ValueError, match="never recorded"):
+            put(screened)
 
 
 def test_a_reproduced_cell_is_left_as_it_is_to_the_byte(make_evidence: Make, recorded: Recorded) -> None:
@@ -125,7 +145,7 @@ def test_just_inside_and_just_outside_the_tolerance(
 
 def test_the_tolerances_are_those_written_down() -> None:
     """1e-3 + 1e-3 x value for nats; one or two flipped tokens of a hundred for shares."""
-    nats = {"kl_nats", "answer_logprob", "kl_to_first_nats", "kl_to_uniform_nats"}
+    nats = {"kl_nats", "kl_measured_nats", "answer_logprob", "kl_to_first_nats", "kl_to_uniform_nats"}
     assert all(TOLERANCE[name] == (1e-3, 1e-3) for name in nats)
     assert TOLERANCE["top5_overlap"] == (0.01, 0.0)
     assert TOLERANCE["argmax_match"] == (0.02, 0.0)

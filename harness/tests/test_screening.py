@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -107,8 +107,8 @@ def test_an_interrupted_screen_does_not_go_on_with_other_heads(
     """The part that was kept has the right shape: only the digest of its probes tells it apart."""
     store = Store(root=tmp_path)
 
-    def others(*arguments: object) -> screen_module.Screen:
-        found = screen(*arguments)  # type: ignore[arg-type]
+    def others(*arguments: Any, **options: Any) -> screen_module.Screen:
+        found = screen(*arguments, **options)
         return replace(
             found, chosen=found.left_out[:4], left_out=tuple(p for p in ALL if p not in found.left_out[:4])
         )

@@ -111,7 +111,8 @@ def test_a_table_of_blocks_that_was_screened_gives_no_hub():
     assert (finding.verdict, finding.screened) == (INCONCLUSIVE, True)
 
 
-def test_what_a_screen_left_undecided_is_no_test_of_the_chapter():
+def test_what_a_screen_left_undecided_is_a_test_of_the_chapter_that_shows_nothing():
+    """As in a run that measures everything, the chapter's other claims are corrected for it."""
     claim = Claim(
         id="c",
         sentence="s",
@@ -121,7 +122,7 @@ def test_what_a_screen_left_undecided_is_no_test_of_the_chapter():
         criteria={Protocol.SOUND: (every(at_most=3.0),)},
     )
     judgement = judge(claim, Protocol.SOUND, {"head_sweep": screened(kept=4)}, n_layers=4)
-    assert (judgement.verdict, judgement.p_value, judgement.screened) == (INCONCLUSIVE, None, True)
+    assert (judgement.verdict, judgement.p_value, judgement.screened) == (INCONCLUSIVE, 1.0, True)
     assert judgement.estimate is not None, "the nearest of the measured is still shown"
     assert control_fdr({"c": judgement})["c"] == judgement
 

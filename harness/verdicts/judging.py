@@ -34,6 +34,7 @@ from harness.verdicts.criteria import (
 )
 from harness.verdicts.fdr import control_fdr
 from harness.verdicts.reading import Measured, Tables, measured
+from harness.verdicts.resolution import resolved
 from harness.verdicts.screened import limited, limited_joint
 from harness.verdicts.verdict import (
     ClaimInconclusive,
@@ -97,8 +98,10 @@ def judge_chapter(
 
 
 def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
-    """What one criterion finds in one model's tables; where a screen left probes out, no more than they allow."""
-    finding = limited(criterion, view, lambda: _judge_criterion(criterion, view))
+    """What one criterion finds in one model's tables; no more than a screen and the arithmetic's noise allow."""
+    finding = resolved(
+        criterion, view, lambda: limited(criterion, view, lambda: _judge_criterion(criterion, view))
+    )
     return replace(finding, criterion=str(criterion))
 
 

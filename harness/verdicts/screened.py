@@ -47,7 +47,7 @@ class Gap:
     def undecided(self) -> Finding:
         """The finding of a criterion that the measured probes cannot decide."""
         return Finding(
-            verdict=Verdict.INCONCLUSIVE, sentence=f"{self.sentence} {_REMEDY}", p_value=None, screened=True
+            verdict=Verdict.INCONCLUSIVE, sentence=f"{self.sentence} {_REMEDY}", p_value=1.0, screened=True
         )
 
 

@@ -1,4 +1,4 @@
-"""pyvene: one IntervenableModel per edit, built from its configuration.
+"""pyvene: one IntervenableModel per edit, built from its configuration when it is first used, and kept.
 
 A skip uses the `as_adaptor` option, which hands the block's input to the intervention: pyvene's own
 SkipIntervention would take a second forward pass to fetch it.
@@ -41,6 +41,7 @@ class _Intervenable(Driver):
                 return args
 
         self.skip = Skip
+        self.kept: dict[SimpleEdit, Any] = {}
 
     def unedited(self, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "1 vocab"]:
         logits: Tensor = self.model(input_ids=ids, logits_to_keep=1, use_cache=False).logits[:, -1]
@@ -48,6 +49,11 @@ class _Intervenable(Driver):
 
     def intervenable(self, edit: SimpleEdit, model: Any) -> Any:
         """`model` under this edit."""
+        if edit not in self.kept:
+            self.kept[edit] = self._build(edit, model)
+        return self.kept[edit]
+
+    def _build(self, edit: SimpleEdit, model: Any) -> Any:
         wrap = self.pyvene.IntervenableModel
         if edit.kind == "skip":
             site = {"layer": edit.layer, "component": "block_output", "intervention_type": self.skip}

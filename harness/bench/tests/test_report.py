@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.bench.contenders import OURS
 from harness.bench.figure import draw_speed
 from harness.bench.report import render_markdown, render_terminal
-from harness.bench.summary import ceiling, growth, lines, memory_used
+from harness.bench.summary import ceiling, disagreeing, growth, lines, memory_used
 
 MIB = 2**20
 
@@ -90,7 +90,7 @@ def test_times_are_medians_scaled_to_all_cells(results: dict[str, Any]) -> None:
     ours, loop = lines(results, "suite")
     assert (ours.name, ours.seconds, ours.relative, ours.gap) == (OURS, 3.0, 1.0, None)
     assert (loop.seconds, loop.fastest, loop.slowest) == (20.0, 20.0, 200.0)
-    assert loop.relative == pytest.approx(20 / 3)
+    assert loop.relative == pytest.approx(10.0)  # rounds: 20/2, 20/4, 200/3
     assert loop.cells_timed == 30
     assert loop.gap == 3.0  # the worst round, not the median
     assert loop.peak_bytes == 902 * MIB
@@ -114,8 +114,9 @@ def test_growth_and_memory(results: dict[str, Any]) -> None:
 
 def test_the_report_holds_the_table_the_failure_and_the_conditions(results: dict[str, Any]) -> None:
     report = render_markdown(results)
-    assert "| transformers + forward hooks | loop | 20.0 s (20.0 s to 3.3 min) | 6.67 | 30 |" in report
-    assert "| 3 |" in report
+    assert "| transformers + forward hooks | loop | 20.0 s (20.0 s to 3.3 min) | 10.00 | 30 |" in report
+    assert "| 3 (disagrees) |" in report
+    assert disagreeing(results) == ["transformers + forward hooks, loop: 3 times the tolerance on suite"]
     assert "**nnsight, loop** failed at turn: `ValueError: no`" in report
     assert "50% of the 400 GFLOP/s" in report
     assert "abacus" in report
@@ -126,7 +127,7 @@ def test_the_terminal_says_the_same(results: dict[str, Any]) -> None:
     for part in render_terminal(results):
         console.print(part)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "6.67" in shown
+    assert "10.00" in shown
     assert "ValueError: no" in shown
 
 
@@ -147,5 +148,5 @@ def test_the_figure_names_every_contender_and_is_the_same_each_time(
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
     assert "forward hooks" in text
-    assert "6.7x" in text
+    assert "10.0x" in text
     assert "<dc:date>" not in text
