@@ -33,6 +33,7 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: ("gemma3_270m", "smollm2_135m")},
     ),
     Claim(
         id="head-some-matters",
