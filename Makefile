@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL ?= smollm2_135m
+WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
 BENCH := .venv-bench
@@ -22,8 +23,8 @@ $(STAMP): pyproject.toml
 claims: $(STAMP) ## measure the embedded model, judge its claims, write CLAIMS.md and the figures
 	$(BIN)/pytest claims --model $(MODEL) --record --report CLAIMS.md
 
-test: $(STAMP)   ## the instrument's own tests
-	$(BIN)/pytest
+test: $(STAMP)   ## the instrument's own tests, on WORKERS processes of one thread each (default 2)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 
 lint: $(STAMP)   ## style, types, import direction
 	$(BIN)/ruff check .
