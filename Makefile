@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 
-.PHONY: claims test lint report rebaseline bench clean help
+.PHONY: claims test lint report rebaseline bench peers clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -40,11 +40,14 @@ rebaseline: $(STAMP) ## accept this machine's measurements: evidence, snapshots,
 
 $(BENCH_STAMP): pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet --editable '.[bench]'
+	$(BENCH)/bin/pip install --quiet --editable '.[test,bench]'
 	touch $(BENCH_STAMP)
 
 bench: $(BENCH_STAMP) ## time the engine beside TransformerLens, nnsight, pyvene and plain hooks (25 minutes)
 	$(BENCH)/bin/python -m harness.bench
+
+peers: $(BENCH_STAMP) ## compare the engine's numbers with the other tools', edit by edit
+	$(BENCH)/bin/pytest harness/tests/test_peers.py harness/bench
 
 clean:           ## drop the venv and what was measured here (recorded evidence and downloaded weights stay)
 	rm -rf $(VENV) $(BENCH) .evidence

@@ -72,6 +72,14 @@ def test_the_sweep_equals_the_naive_run_on_real_weights(real, real_items):
                 )
 
 
+def test_two_sweeps_are_equal_to_the_bit_on_real_weights(real, real_items):
+    probes = [skip(3), zero(Stream.MLP_OUT, 7), *(zero(Stream.Z, 2, head) for head in range(3)), erase(5)]
+    one, base = sweep(Stack(real.model), real_items, probes)
+    two, again = sweep(Stack(real.model), real_items, probes)
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert all(np.array_equal(base[name], again[name]) for name in base)
+
+
 def test_the_baseline_is_transformers_own(real, real_items):
     parity = check_parity(Stack(real.model), [item.ids for item in real_items])
     assert parity.max_logit_gap < 1e-4 * parity.logit_range
