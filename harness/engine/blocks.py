@@ -1,7 +1,7 @@
-"""One block's forward pass with its named activations, calling the model's own modules.
+"""A model taken apart: one block's forward pass with its named activations, calling the model's own modules.
 
-Masks, positions and rotary embeddings are not rebuilt: they are recorded, once per prompt length, from the
-arguments transformers itself hands to each block.
+Masks, positions and rotary embeddings are recorded, once per prompt length, from the arguments that transformers itself
+hands to each block. (The fused blocks take the rotary angles from there, and make masks of their own.)
 """
 
 from __future__ import annotations
