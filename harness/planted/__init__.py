@@ -1,8 +1,12 @@
 """Planted models: small Qwen2 checkpoints wired by hand, so that the truth about them is known.
 
-    hub     one block is the hub                               harness.planted.hub
-    null    every block has an exact twin, so none is          harness.planted.null
-    random  random weights, nothing planted                    harness.planted.random_weights
+    hub             one block is the hub                               harness.planted.hub
+    null            every block has an exact twin, so none is          harness.planted.null
+    copy_head       one head carries an earlier token to the end       harness.planted.copy_head
+    redundant_pair  either of two blocks can be skipped, not both      harness.planted.redundant_pair
+    fact            one MLP looks answers up, one head delivers them   harness.planted.fact
+    late_read       early exit works from one block on                 harness.planted.late_read
+    random          random weights, nothing planted                    harness.planted.random_weights
 
 Each is built in seconds and saved as an ordinary checkpoint (config.json, model.safetensors, tokenizer)
 with planted.json, which states the truth. Importing this package imports neither torch nor transformers;
@@ -16,32 +20,69 @@ from pathlib import Path
 from typing import Any
 
 from harness.planted.checkpoint import TRUTH_FILE, read_truth
+from harness.planted.copy_head import build_copy_head, copy_head_plan
+from harness.planted.fact import build_fact, fact_plan
 from harness.planted.hub import build_hub, hub_plan
+from harness.planted.late_read import build_late_read, late_read_plan
 from harness.planted.null import build_null, null_plan, twin_pairs
 from harness.planted.random_weights import build_random
+from harness.planted.redundant_pair import build_redundant_pair, redundant_pair_plan
 from harness.planted.tokenizer import train_tokenizer
 from harness.planted.writers import Plan
 
 __all__ = [
     "BUILDERS",
+    "PLANTED_FOR",
     "TRUTH_FILE",
     "Plan",
     "build",
+    "build_copy_head",
+    "build_fact",
     "build_hub",
+    "build_late_read",
     "build_null",
     "build_random",
+    "build_redundant_pair",
+    "copy_head_plan",
+    "fact_plan",
     "hub_plan",
+    "late_read_plan",
     "null_plan",
     "read_plan",
     "read_truth",
+    "redundant_pair_plan",
     "train_tokenizer",
     "twin_pairs",
 ]
 
-BUILDERS: Mapping[str, Callable[..., Path]] = {"hub": build_hub, "null": build_null, "random": build_random}
+BUILDERS: Mapping[str, Callable[..., Path]] = {
+    "copy_head": build_copy_head,
+    "fact": build_fact,
+    "hub": build_hub,
+    "late_read": build_late_read,
+    "null": build_null,
+    "random": build_random,
+    "redundant_pair": build_redundant_pair,
+}
 """Kind of planted model -> what builds it."""
 
-_PLANS: Mapping[str, Callable[..., Plan]] = {"hub": hub_plan, "null": null_plan}
+PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
+    "layer_sweep": ("hub", "fact", "null"),
+    "layer_sets": ("redundant_pair",),
+    "early_exit": ("late_read",),
+    "head_sweep": ("copy_head", "fact"),
+    "skip_latency": (),
+}
+"""Experiment -> the kinds on which it must find what was planted and clear the rest. A wall time has no site."""
+
+_PLANS: Mapping[str, Callable[..., Plan]] = {
+    "copy_head": copy_head_plan,
+    "fact": fact_plan,
+    "hub": hub_plan,
+    "late_read": late_read_plan,
+    "null": null_plan,
+    "redundant_pair": redundant_pair_plan,
+}
 
 
 def build(kind: str, directory: str | Path, **parameters: Any) -> Path:

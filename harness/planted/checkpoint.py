@@ -141,6 +141,8 @@ def save_checkpoint(
 def read_truth(directory: str | Path) -> dict[str, Any]:
     """The content of planted.json: `kind`, `truth` (a sentence), `hub_layer` (or None), `parameters`, sizes.
 
+    `hub_layer` is None wherever the hub is not what was planted; each kind adds what was (`copy_head`, ...).
+
     Raises:
         FileNotFoundError: the directory is not a planted model, or its build was interrupted.
     """

@@ -4,7 +4,7 @@ The residual stream of 64 dimensions is cut into subspaces that no two parts of 
 
     READ   24   written by the token embedding; the only thing blocks read
     WRITE  32   written by the token embedding and by blocks; the only thing the unembedding reads
-    spare   6   always zero
+    spare   6   always zero, but for what `harness.planted.channel` wires
     SINK    1   takes the value biases of attention; nobody reads it
     CONST   1   2**15 at every token, written by the token embedding; nobody reads it
 
@@ -30,6 +30,11 @@ with w the WRITE part of the embedding and U the unembedding; and **skipping blo
 changes nothing else**. `Plan.logits` is this line, in float64, without torch and without reading the
 checkpoint.
 
+**Heads and blind writes.** Zeroing z of head h in block l removes that head's term of attn_l(t) (and its part
+of SINK), again exactly. A model may close the last 8 dimensions of WRITE, BLIND, to its unembedding
+(`close_blind`): a write there moves the stream and no logit. Blocks and heads that must not matter keep that
+quarter of their write (`blind_attention`, `blind_mlp`): they are active and yet known to do nothing.
+
 `erase` (resid_post := 0) leaves no READ for later blocks to read and nothing but SINK in the stream: the
 logits are all zero whichever block is erased. The profile of the erase sweep is flat, as the atlas's own
 was; it must come out `invalid`.
@@ -54,8 +59,14 @@ D_HEAD = 16
 D_VALUE = D_HEAD - 1
 """Dimensions of a head's value that carry READ; the last one carries the value bias."""
 
+D_SEEN = 24
+"""Dimensions of WRITE that are left to the unembedding where BLIND is closed to it."""
+
 READ = slice(0, D_READ)
 WRITE = slice(D_READ, D_READ + D_WRITE)
+BLIND = slice(D_SEEN, D_WRITE)
+"""Counted within WRITE."""
+
 SINK = D_MODEL - 2
 CONST = D_MODEL - 1
 CONSTANT = 2.0**15
@@ -89,10 +100,15 @@ class Writer:
     up: Float[np.ndarray, "mlp read"]
     down: Float[np.ndarray, "write mlp"]
 
-    def write(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, " write"]:
-        """What the block adds to WRITE at the last position (attn_l + mlp_l of the module docstring)."""
+    def write(
+        self, read: Float[np.ndarray, "pos read"], *, without: Collection[int] = ()
+    ) -> Float[np.ndarray, " write"]:
+        """What the block adds to WRITE at the last position, its heads in `without` zeroed.
+
+        This is attn_l + mlp_l of the module docstring.
+        """
         attn = np.zeros(D_WRITE)
-        for head in range(N_HEADS):
+        for head in (h for h in range(N_HEADS) if h not in without):
             group = head * N_KV_HEADS // N_HEADS
             pattern = position_pattern(self.query_bias[head], self.key_bias[group], n_pos=len(read))
             attn += self.output[head] @ (self.value[group] @ (pattern @ read))
@@ -101,7 +117,7 @@ class Writer:
 
     def mlp(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, "pos write"]:
         """What the MLP alone adds to WRITE, position by position."""
-        written: np.ndarray = (_silu(read @ self.gate.T) * (read @ self.up.T)) @ self.down.T
+        written: np.ndarray = (silu(read @ self.gate.T) * (read @ self.up.T)) @ self.down.T
         return written
 
 
@@ -114,11 +130,19 @@ class Plan:
     unembed: Float[np.ndarray, "vocab write"]
     writers: tuple[Writer, ...]
 
-    def logits(self, token_ids: Sequence[int], *, skip: Collection[int] = ()) -> Float[np.ndarray, " vocab"]:
-        """Closed form of the logits at the last position of `token_ids` with the blocks in `skip` skipped.
+    def logits(
+        self,
+        token_ids: Sequence[int],
+        *,
+        skip: Collection[int] = (),
+        zero_heads: Collection[tuple[int, int]] = (),
+    ) -> Float[np.ndarray, " vocab"]:
+        """Closed form of the logits at the last position of `token_ids`.
+
+        The blocks in `skip` are skipped; z of the heads in `zero_heads`, each (layer, head), is zeroed.
 
         Raises:
-            ValueError: `token_ids` is empty, or `skip` names a block that does not exist.
+            ValueError: `token_ids` is empty, or a block or a head is named that does not exist.
         """
         if not len(token_ids):
             raise ValueError("closed form of no tokens: expected at least one")
@@ -127,19 +151,34 @@ class Plan:
             raise ValueError(
                 f"no blocks {unknown} to skip: the model has blocks 0 to {len(self.writers) - 1}"
             )
+        missing = sorted(
+            (layer, head)
+            for layer, head in zero_heads
+            if not (0 <= layer < len(self.writers) and 0 <= head < N_HEADS)
+        )
+        if missing:
+            raise ValueError(
+                f"no heads {missing} (layer, head) to zero: the model has blocks 0 to "
+                f"{len(self.writers) - 1} of {N_HEADS} heads"
+            )
         read = self.embed_read[list(token_ids)]
         stream = self.embed_write[token_ids[-1]].copy()
         for layer, writer in enumerate(self.writers):
             if layer not in skip:
-                stream += writer.write(read)
+                stream += writer.write(read, without={h for at, h in zero_heads if at == layer})
         logits: np.ndarray = self.unembed @ stream
         return logits
 
-    def kl_nats(self, token_ids: Sequence[int], *, skip: Collection[int]) -> float:
-        """Closed form of KL(base || skipped) of the next-token distribution, in nats."""
-        base = _log_softmax(self.logits(token_ids))
-        skipped = _log_softmax(self.logits(token_ids, skip=skip))
-        return float(np.sum(np.exp(base) * (base - skipped)))
+    def kl_nats(
+        self,
+        token_ids: Sequence[int],
+        *,
+        skip: Collection[int] = (),
+        zero_heads: Collection[tuple[int, int]] = (),
+    ) -> float:
+        """Closed form of KL(base || edited) of the next-token distribution, in nats."""
+        edited = self.logits(token_ids, skip=skip, zero_heads=zero_heads)
+        return kl_of_logits(self.logits(token_ids), edited)
 
 
 def position_pattern(
@@ -157,6 +196,33 @@ def position_pattern(
     score = (product * np.exp(1j * distance[:, None] * frequency)).sum(-1).real / np.sqrt(D_HEAD)
     pattern: np.ndarray = np.exp(_log_softmax(score))
     return pattern
+
+
+def kl_of_logits(base: Float[np.ndarray, " vocab"], edited: Float[np.ndarray, " vocab"]) -> float:
+    """KL(base || edited) in nats, summed over the vocabulary."""
+    logp, logq = _log_softmax(base), _log_softmax(edited)
+    return float(np.sum(np.exp(logp) * (logp - logq)))
+
+
+def close_blind(unembed: Float[np.ndarray, "vocab write"]) -> Float[np.ndarray, "vocab write"]:
+    """The unembedding, no longer reading BLIND."""
+    closed = unembed.copy()
+    closed[:, BLIND] = 0.0
+    return closed
+
+
+def blind_attention(writer: Writer) -> Writer:
+    """The writer with every head writing to BLIND alone."""
+    output = writer.output.copy()
+    output[:, :D_SEEN] = 0.0
+    return replace(writer, output=output)
+
+
+def blind_mlp(writer: Writer) -> Writer:
+    """The writer with its MLP writing to BLIND alone."""
+    down = writer.down.copy()
+    down[:D_SEEN] = 0.0
+    return replace(writer, down=down)
 
 
 def random_embeddings(vocab_size: int, rng: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,9 +281,10 @@ def _rms_norm(rows: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum(rows**2, axis=-1))))
 
 
-def _silu(x: np.ndarray) -> np.ndarray:
-    silu: np.ndarray = x / (1.0 + np.exp(-x))
-    return silu
+def silu(x: np.ndarray) -> np.ndarray:
+    """The activation of every MLP, x sigmoid(x); any shape."""
+    activated: np.ndarray = x / (1.0 + np.exp(-x))
+    return activated
 
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import planted
+from harness.experiments import EXPERIMENTS
 from harness.planted import checkpoint, hub, null
 from harness.planted.tokenizer import suite_texts, train_tokenizer
 from harness.planted.writers import CONST, NORM_WEIGHT, SQUARES_LIMIT, WRITE, random_writer
@@ -23,6 +24,13 @@ from tasks.tokens import verify_pair
 
 N_LAYERS = 6
 PROMPTS_PER_FAMILY = 3
+
+
+def test_every_experiment_has_a_planted_model():
+    """A new experiment brings the model on which it is known what it must find."""
+    assert set(planted.PLANTED_FOR) == set(EXPERIMENTS)
+    assert {kind for kinds in planted.PLANTED_FOR.values() for kind in kinds} <= set(planted.BUILDERS)
+    assert [name for name, kinds in planted.PLANTED_FOR.items() if not kinds] == ["skip_latency"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,7 +130,16 @@ def null_case(request, tmp_path_factory, tokenizer, prompts):
     return Case("null", tmp_path_factory.mktemp("null") / "model", tokenizer, prompts, request.param)
 
 
-@pytest.fixture(scope="module", params=[("hub", HUBS[1]), ("null", NULLS[1])], ids=["hub", "null"])
+WIRED = {
+    "hub": HUBS[1],
+    "null": NULLS[1],
+    "copy_head": {"layer": 3, "head": 1, "seed": 1},
+    "fact": {"layer": 1, "mover": (4, 2), "seed": 1},
+    "redundant_pair": {"first": 2, "second": 3, "reader": 5, "seed": 1},
+}
+
+
+@pytest.fixture(scope="module", params=WIRED.items(), ids=WIRED)
 def wired_case(request, tmp_path_factory, tokenizer, prompts):
     kind, parameters = request.param
     return Case(kind, tmp_path_factory.mktemp(kind) / "model", tokenizer, prompts, parameters)
@@ -227,9 +244,15 @@ def test_random_model_writes_equally_at_every_depth(tmp_path, tokenizer, prompts
     assert effects.max() < 5 * effects.min()
 
 
-@pytest.mark.parametrize("kind", ["hub", "null", "random"])
+@pytest.mark.parametrize("kind", planted.BUILDERS)
 def test_loads_without_warnings_with_its_tokenizer(kind, tmp_path, tokenizer, caplog):
-    parameters = {"layer": 1} if kind == "hub" else {}
+    parameters = {
+        "hub": {"layer": 1},
+        "copy_head": {"layer": 1, "head": 0},
+        "fact": {"layer": 1, "mover": (2, 3)},
+        "late_read": {"layer": 1},
+        "redundant_pair": {"first": 0, "second": 2, "reader": 3},
+    }.get(kind, {})
     directory = planted.build(kind, tmp_path / "model", n_layers=4, tokenizer=tokenizer, **parameters)
     logging.getLogger("transformers").propagate = True
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
@@ -315,7 +338,7 @@ def test_tokenizer_reads_digits_and_any_bytes(tokenizer):
     [
         (
             lambda d: planted.build("hubb", d),
-            "unknown kind of planted model 'hubb': expected one of hub, null",
+            "unknown kind of planted model 'hubb': expected one of copy_head, fact, hub, late_read, null",
         ),
         (lambda d: hub.build_hub(d, layer=8, n_layers=8, texts=["a"]), "hub layer is 8, expected 0 to 7"),
         (lambda d: hub.build_hub(d, layer=0, background=0.4, texts=["a"]), "expected 0 < 3 x background"),
@@ -326,6 +349,10 @@ def test_tokenizer_reads_digits_and_any_bytes(tokenizer):
         (lambda d: hub.build_hub(d, layer=0, texts=[]), "no text to train the tokenizer on"),
         (lambda d: train_tokenizer(["a"], vocab_size=256), "vocab_size is 256, expected at least 257"),
         (lambda d: hub.hub_plan(vocab_size=9, layer=0).logits([1], skip=[8]), r"no blocks \[8\] to skip"),
+        (
+            lambda d: hub.hub_plan(vocab_size=9, layer=0).logits([1], zero_heads=[(0, 4)]),
+            r"no heads \[\(0, 4\)\] \(layer, head\) to zero",
+        ),
         (lambda d: hub.hub_plan(vocab_size=9, layer=0).logits([]), "closed form of no tokens"),
     ],
 )
