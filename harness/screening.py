@@ -84,7 +84,8 @@ def measure_recall(
     rows = []
     for method in get_args(Method):
         start = time.perf_counter()
-        scores = attribute(subject.stack, items, method=method).probes(evidence.effects.probes).mean(axis=1)
+        found = attribute(subject.stack, items, method=method, memory_bytes=memory_bytes)
+        scores = found.probes(evidence.effects.probes).mean(axis=1)
         rows.append(
             Recall(
                 model=subject.loaded.spec.id,

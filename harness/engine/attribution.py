@@ -29,7 +29,7 @@ from harness.edits import Action, Edit, InvalidEdit, Probe, Stream
 from harness.engine.architectures import config
 from harness.engine.blocks import Stack
 from harness.engine.memory import FLOAT, OutOfMemory, Shape
-from harness.engine.sweep import Item, NonFiniteLogits
+from harness.engine.sweep import Item, NonFiniteLogits, is_out_of_memory
 
 Method = Literal["fisher", "answer"]
 
@@ -121,7 +121,9 @@ def attribute(
         length = lengths[batch[0]]
         try:
             found, weights = _attribute_batch(stack, [items[i] for i in batch], method, n)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise OutOfMemory(
                 f"the gradients of {len(batch)} prompts of {length} tokens do not fit in memory: give a smaller "
                 "--memory than now, so that batches are smaller, or leave out --screen"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.edits import Edit, Probe
 from harness.engine.architectures import config
-from harness.engine.blocks import Stack
+from harness.engine.blocks import VOCABULARY_SLAB, Stack
 from harness.engine.readout import logit_rows
 
 GROUP_ROWS = 128
@@ -66,16 +66,22 @@ class Budget:
     """Probes whose output on the first prompt is kept for comparison."""
     attention_scores: bool = False
     """Whether attention holds its scores in memory, as it does on CUDA in float32 with a mask."""
+    float32: bool = True
+    """Whether the weights are, so that the unembedding need not be widened."""
 
     def fixed(self, longest: int) -> int:
-        """Bytes held whatever the number of prompts and edits: one chunk in a block, one chunk of logits."""
+        """Bytes held whatever the number of prompts and edits: one chunk in a block, one chunk of logits.
+
+        Both at once, because a block's scratch memory is kept. In a short type a slab of the unembedding comes with it.
+        """
         s, rows = self.shape, max(self.chunk_rows, longest)
         block = rows * FLOAT * (2 * s.d_model + max(3 * s.d_mlp, 3 * s.d_heads + 6 * s.d_kv))
         if self.attention_scores:
             block += 3 * FLOAT * max(SCORES, s.n_heads * longest**2)
         chunks = 5 if self.n_referenced else 2
         logits = logit_rows(s.vocab) * s.vocab * FLOAT * chunks
-        return max(block, logits) + self.n_referenced * s.vocab * FLOAT
+        slab = 0 if self.float32 else min(VOCABULARY_SLAB, s.vocab) * s.d_model * FLOAT
+        return block + logits + slab + self.n_referenced * s.vocab * FLOAT
 
     def of_pass(self, lengths: Sequence[int], probes: Sequence[Probe]) -> int:
         """Upper bound on the bytes of one pass of these probes over prompts of these lengths."""

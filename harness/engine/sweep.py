@@ -130,6 +130,7 @@ class _Runner:
             n_donors=sum(not isinstance(d, Mapping) for d in donors.values()),
             n_referenced=len(probes) if constancy else 0,
             attention_scores=stack.device.type == "cuda",
+            float32=stack.unembedding.dtype == torch.float32,
         )
         reference = torch.empty((len(probes), shape.vocab), device=stack.device) if constancy else None
         self.constancy, self.readout = constancy, Readout(stack, reference)
@@ -158,7 +159,7 @@ class _Runner:
             yield self._group(indices, waves(self.budget, lengths, self.probes, rows), advance)
             return
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if len(indices) == 1 or not _is_out_of_memory(error):
+            if len(indices) == 1 or not is_out_of_memory(error):
                 raise
         self.on_progress(-done[0])
         if self.blocks.stack.device.type == "cuda":
@@ -192,7 +193,7 @@ class _Runner:
             yield rows, self._pass(indices, rows, counted)
             return
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if len(indices) > 1 or not _is_out_of_memory(error):
+            if len(indices) > 1 or not is_out_of_memory(error):
                 raise
             if len(rows) == 1:
                 raise OutOfMemory(
@@ -279,7 +280,8 @@ def _validate(
             raise InvalidEdit(f"donor '{name}' must have one prompt per item, of equal token length")
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on the CPU or on a GPU; not the refusal of work that does not fit a budget."""
     text = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError) and not isinstance(error, OutOfMemory)

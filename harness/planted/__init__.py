@@ -73,7 +73,8 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "head_sweep": ("copy_head", "fact"),
     "skip_latency": (),
 }
-"""Experiment -> the kinds on which it must find what was planted and clear the rest. A wall time has no site."""
+"""Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the
+rest. A wall time has no site."""
 
 _PLANS: Mapping[str, Callable[..., Plan]] = {
     "copy_head": copy_head_plan,

@@ -1,6 +1,6 @@
 """Other tools' numbers: TransformerLens on real weights, and plain hooks on a random Qwen2, edit by edit.
 
-`make peers` installs the tools (extra `peers`) and runs this.
+`make peers` installs the tools and runs this; the extra `peers` is TransformerLens alone.
 """
 
 from __future__ import annotations
