@@ -5,14 +5,15 @@ it zeroed for them, are not judged here.
 """
 
 from harness.claim import EVERY_MODEL, Claim, Protocol
+from harness.experiments import find_experiment
 from harness.verdicts.criteria import EveryProbe, SomeProbe
 from harness.verdicts.selectors import EveryHead
 
 CHAPTER = "5. Head effects"
 
 SOUND = Protocol.SOUND
-PROTOCOLS = (SOUND,)
-"""The published sites differ from scale to scale and are not measured yet."""
+PROTOCOLS = find_experiment("head_sweep").protocols
+"""Sound alone: the published sites differ from scale to scale and are not measured yet."""
 
 CLAIMS = (
     Claim(

@@ -63,6 +63,16 @@ class Subject:
         texts = ("The capital of France is", "def add(a, b):\n    return a", "1 2 3 4 5 6 7")
         return check_parity(self.stack, [self.loaded.encode(text) for text in texts])
 
+    @cached_property
+    def _noises(self) -> dict[tuple[tuple[int, ...], ...], float]:
+        return {}
+
+    def noise(self, prompts: tuple[tuple[int, ...], ...]) -> float:
+        """`model_noise` on these prompts, nats; measured once for the experiments that share a draw."""
+        if prompts not in self._noises:
+            self._noises[prompts] = model_noise(self.stack, prompts)
+        return self._noises[prompts]
+
     @property
     def heads(self) -> Heads:
         """Query heads of each block."""
@@ -156,7 +166,7 @@ def _measure(
         table, base = _sweep_resumed(
             subject, items, (*probes, *controls), experiment, question, store, memory_bytes, open_bar
         )
-        noise = model_noise(subject.stack, _one_a_family(items, records))
+        noise = subject.noise(_one_a_family(items, records))
         checks = _checks(subject, question, probes, table, base, noise)
         floor = float(np.maximum(noise, np.abs(table["kl_nats"][-2]).max()))
         measured = {name: values[: len(probes)] for name, values in table.items()}
@@ -267,10 +277,10 @@ def _sweep_resumed(
     return dict(kept.metrics), dict(kept.baseline)
 
 
-def _one_a_family(items: Sequence[Item], records: Sequence[PromptRecord]) -> list[tuple[int, ...]]:
+def _one_a_family(items: Sequence[Item], records: Sequence[PromptRecord]) -> tuple[tuple[int, ...], ...]:
     """The first prompt of each family."""
     first = {record.family: item.ids for item, record in reversed(list(zip(items, records, strict=True)))}
-    return list(first.values())
+    return tuple(first.values())
 
 
 def _checks(

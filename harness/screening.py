@@ -132,15 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from harness.models.registry import find_model, parse_model_path, with_paths
 
     asked = _parser().parse_args(arguments)
+    rows: list[Recall] = []
     try:
         specs = with_paths(dict(parse_model_path(text) for text in asked.model_path))
-        spec = find_model(asked.model, specs)
-        subject = Subject(load(spec, device=asked.device, download=asked.download))
-        rows: list[Recall] = []
-        for seed in asked.seed or SEEDS:
-            rows += measure_recall(
-                subject, seed, Store(root=asked.store), memory_bytes=int(asked.memory * 2**30)
-            )
+        for model in asked.model:
+            subject = Subject(load(find_model(model, specs), device=asked.device, download=asked.download))
+            for seed in asked.seed or SEEDS:
+                rows += measure_recall(
+                    subject, seed, Store(root=asked.store), memory_bytes=int(asked.memory * 2**30)
+                )
     except plain_errors() as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -154,7 +154,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness.screening", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--model", required=True, metavar="ID", help="a registered model, or the id of --model-path")
+    add(
+        "--model",
+        action="append",
+        required=True,
+        metavar="ID",
+        help="a registered model, or the id of --model-path (repeatable)",
+    )
     add("--model-path", action="append", default=[], metavar="ID=DIR", help="a local checkpoint")
     add(
         "--seed",

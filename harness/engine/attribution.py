@@ -28,8 +28,8 @@ from torch import Tensor
 from harness.edits import Action, Edit, InvalidEdit, Probe, Stream
 from harness.engine.architectures import config
 from harness.engine.blocks import Stack
-from harness.engine.memory import FLOAT, OutOfMemory, Shape
-from harness.engine.sweep import Item, NonFiniteLogits, is_out_of_memory
+from harness.engine.memory import FLOAT, OutOfMemory, Shape, is_out_of_memory
+from harness.engine.sweep import Item, NonFiniteLogits
 
 Method = Literal["fisher", "answer"]
 

@@ -93,7 +93,7 @@ def climb(
     resid = stack.embed(forest.ids(0, stack.device)).float()
     edited = resid.new_empty((len(probes), forest.n_prompts, resid.shape[-1]))
     normed = [probe.normed if isinstance(probe, Exit) else True for probe in probes]
-    squads = muster(forest, probes, donors.vectors if constants else None, resid)
+    squads = muster(forest, probes, donors.vectors, resid, constants=constants)
     whole, last_layer = forest.whole, stack.n_layers - 1
     shares = _work(squads, stack.n_layers, len(resid))
     for layer in range(stack.n_layers):
@@ -119,16 +119,18 @@ def climb(
 
 
 def muster(
-    forest: Forest, probes: Sequence[Probe], vectors: Mapping[str, DonorVectors] | None, like: Tensor
+    forest: Forest,
+    probes: Sequence[Probe],
+    vectors: Mapping[str, DonorVectors],
+    like: Tensor,
+    *,
+    constants: bool,
 ) -> list[Squad]:
-    """The edits by the rows they compute, each squad sorted by the layer at which its variants leave.
-
-    `vectors` None: no edit is taken to make the stream constant.
-    """
+    """The edits by the rows they compute, each squad sorted by the layer at which its variants leave."""
     by_view: dict[ViewKind, list[tuple[int, Edit]]] = {}
     for row, probe in enumerate(probes):
         if isinstance(probe, Edit):
-            constant = vectors is not None and is_constant(probe, vectors)
+            constant = constants and is_constant(probe, vectors)
             kind: ViewKind = "constant" if constant else probe.positions
             by_view.setdefault(kind, []).append((row, probe))
     squads = []

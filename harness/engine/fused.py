@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from harness.engine.architectures import BlockModules, body
 from harness.engine.blocks import BlockRun, Stack
 from harness.engine.forest import Block, View
-from harness.engine.memory import CHUNK_ROWS, SCORES
+from harness.engine.memory import SCORES, chunk_rows
 
 GAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "LlamaRMSNorm": lambda weight: weight,
@@ -347,7 +347,7 @@ def _parts(block: Block, span: slice, q: Tensor) -> Iterator[slice]:
     variants, n_keys = len(q), block.sees.shape[1]
     step = SCORES // (q.shape[2] * (span.stop - span.start) * n_keys)
     if block.base is not None:
-        step = min(step, CHUNK_ROWS.get(q.device.type, CHUNK_ROWS["cpu"]) // n_keys)
+        step = min(step, chunk_rows(q.device) // n_keys)
     step = max(1, step)
     return (slice(first, min(first + step, variants)) for first in range(0, variants, step))
 

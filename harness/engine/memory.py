@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from harness.edits import Edit, Probe
 from harness.engine.architectures import config
 from harness.engine.blocks import VOCABULARY_SLAB, Stack
@@ -19,8 +21,24 @@ SCORES = 2**25
 FLOAT = 4
 
 
+def chunk_rows(device: torch.device) -> int:
+    """CHUNK_ROWS of this kind of device."""
+    return CHUNK_ROWS.get(device.type, CHUNK_ROWS["cpu"])
+
+
 class OutOfMemory(MemoryError):
     """The work does not fit, however it is cut."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on the CPU or on a GPU; not the refusal of work that does not fit a budget."""
+    text = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError) and not isinstance(error, OutOfMemory)
+    ) or any(sign in text for sign in _SIGNS_OF_FULL_MEMORY)
+
+
+_SIGNS_OF_FULL_MEMORY = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True, kw_only=True)

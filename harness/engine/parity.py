@@ -13,7 +13,7 @@ from harness.engine.blocks import Stack
 from harness.engine.climb import climb
 from harness.engine.editing import Donors
 from harness.engine.forest import Forest
-from harness.engine.memory import CHUNK_ROWS
+from harness.engine.memory import chunk_rows
 from harness.engine.sweep import pick_blocks
 
 MAX_LOGIT_GAP = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 1e-2}
@@ -73,7 +73,7 @@ def own_and_engine_logits(stack: Stack, prompts: Sequence[Sequence[int]]) -> lis
         for group in together:
             forest = Forest([[tuple(ids)] for ids in group], share=blocks.shares_prefixes)
             summit = climb(
-                blocks, forest, [], Donors(vectors={}, resid={}), CHUNK_ROWS["cpu"], lambda _: None
+                blocks, forest, [], Donors(vectors={}, resid={}), chunk_rows(stack.device), lambda _: None
             )
             ours += list(stack.unembed(summit.base))
         for ids in prompts:

@@ -19,7 +19,7 @@ from harness.engine.climb import climb
 from harness.engine.editing import SELF, Blocks, DonorPrompts, Donors, DonorVectors
 from harness.engine.forest import Forest
 from harness.engine.fused import FusedBlocks, qualifies
-from harness.engine.memory import CHUNK_ROWS, Budget, OutOfMemory, Shape, groups, waves
+from harness.engine.memory import Budget, OutOfMemory, Shape, chunk_rows, groups, is_out_of_memory, waves
 from harness.engine.metrics import baseline
 from harness.engine.plain import PlainBlocks
 from harness.engine.readout import Readout
@@ -121,7 +121,7 @@ class _Runner:
         self.blocks, self.items, self.probes, self.donors = blocks, items, probes, donors
         self.on_progress = on_progress
         stack = blocks.stack
-        self.chunk_rows = CHUNK_ROWS.get(stack.device.type, CHUNK_ROWS["cpu"])
+        self.chunk_rows = chunk_rows(stack.device)
         shape = Shape.of(stack)
         self.budget = Budget(
             bytes=memory_bytes,
@@ -278,14 +278,3 @@ def _validate(
             continue
         if [len(ids) for ids in donor] != [len(item.ids) for item in items]:
             raise InvalidEdit(f"donor '{name}' must have one prompt per item, of equal token length")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on the CPU or on a GPU; not the refusal of work that does not fit a budget."""
-    text = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError) and not isinstance(error, OutOfMemory)
-    ) or any(sign in text for sign in _SIGNS_OF_FULL_MEMORY)
-
-
-_SIGNS_OF_FULL_MEMORY = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -158,7 +158,7 @@ def build_copy_head(
         FileExistsError: the directory is not empty.
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
-    parameters = {
+    parameters: dict[str, Any] = {
         "layer": layer,
         "head": head,
         "n_layers": n_layers,
@@ -167,16 +167,7 @@ def build_copy_head(
         "copy_strength": copy_strength,
         "background": background,
     }
-    plan = copy_head_plan(
-        vocab_size=len(tokenizer),
-        layer=layer,
-        head=head,
-        n_layers=n_layers,
-        seed=seed,
-        distance=distance,
-        copy_strength=copy_strength,
-        background=background,
-    )
+    plan = copy_head_plan(vocab_size=len(tokenizer), **parameters)
     truth = {
         "kind": "copy_head",
         "truth": f"L{layer}H{head} copies the token {distance} back; zeroing any other head changes nothing",

@@ -31,7 +31,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -284,7 +284,7 @@ def build_fact(
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
     by_id = [(_one_token(tokenizer, subject), _one_token(tokenizer, answer)) for subject, answer in facts]
-    parameters = {
+    parameters: dict[str, Any] = {
         "facts": [list(fact) for fact in by_id],
         "layer": layer,
         "mover": list(mover),
@@ -293,16 +293,7 @@ def build_fact(
         "fact_strength": fact_strength,
         "background": background,
     }
-    plan = fact_plan(
-        vocab_size=len(tokenizer),
-        facts=by_id,
-        layer=layer,
-        mover=mover,
-        n_layers=n_layers,
-        seed=seed,
-        fact_strength=fact_strength,
-        background=background,
-    )
+    plan = fact_plan(vocab_size=len(tokenizer), **parameters)
     truth = {
         "kind": "fact",
         "truth": f"the MLP of L{layer} looks facts up: without it their subjects lose them, and no prompt else",

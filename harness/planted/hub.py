@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,21 +97,14 @@ def build_hub(
         FileExistsError: the directory is not empty.
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
-    parameters = {
+    parameters: dict[str, Any] = {
         "layer": layer,
         "n_layers": n_layers,
         "seed": seed,
         "hub_strength": hub_strength,
         "background": background,
     }
-    plan = hub_plan(
-        vocab_size=len(tokenizer),
-        layer=layer,
-        n_layers=n_layers,
-        seed=seed,
-        hub_strength=hub_strength,
-        background=background,
-    )
+    plan = hub_plan(vocab_size=len(tokenizer), **parameters)
     truth = {
         "kind": "hub",
         "truth": f"L{layer} is the hub: skipping it changes the next token more than any other skip does",

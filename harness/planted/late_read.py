@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -115,21 +115,14 @@ def build_late_read(
         FileExistsError: the directory is not empty.
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
-    parameters = {
+    parameters: dict[str, Any] = {
         "layer": layer,
         "n_layers": n_layers,
         "seed": seed,
         "read_strength": read_strength,
         "background": background,
     }
-    plan = late_read_plan(
-        vocab_size=len(tokenizer),
-        layer=layer,
-        n_layers=n_layers,
-        seed=seed,
-        read_strength=read_strength,
-        background=background,
-    )
+    plan = late_read_plan(vocab_size=len(tokenizer), **parameters)
     tensors = plan_tensors(plan)
     tensors["model.norm.weight"] = tensors["model.norm.weight"] * GAIN
     tensors["lm_head.weight"] = tensors["lm_head.weight"] / GAIN

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,10 +96,13 @@ def build_null(
         FileExistsError: the directory is not empty.
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
-    parameters = {"n_layers": n_layers, "seed": seed, "top_strength": top_strength, "decay": decay}
-    plan = null_plan(
-        vocab_size=len(tokenizer), n_layers=n_layers, seed=seed, top_strength=top_strength, decay=decay
-    )
+    parameters: dict[str, Any] = {
+        "n_layers": n_layers,
+        "seed": seed,
+        "top_strength": top_strength,
+        "decay": decay,
+    }
+    plan = null_plan(vocab_size=len(tokenizer), **parameters)
     truth = {
         "kind": "null",
         "truth": "no block is the hub: every block has a twin whose skip has the same effect on every prompt",

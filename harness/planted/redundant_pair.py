@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -239,7 +239,7 @@ def build_redundant_pair(
         FileExistsError: the directory is not empty.
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
-    parameters = {
+    parameters: dict[str, Any] = {
         "first": first,
         "second": second,
         "reader": reader,
@@ -248,16 +248,7 @@ def build_redundant_pair(
         "read_strength": read_strength,
         "background": background,
     }
-    plan = redundant_pair_plan(
-        vocab_size=len(tokenizer),
-        first=first,
-        second=second,
-        reader=reader,
-        n_layers=n_layers,
-        seed=seed,
-        read_strength=read_strength,
-        background=background,
-    )
+    plan = redundant_pair_plan(vocab_size=len(tokenizer), **parameters)
     sets = sets_with_pair(plan.pair, reader=reader, n_layers=n_layers)
     truth = {
         "kind": "redundant_pair",

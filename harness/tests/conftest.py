@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,3 +165,20 @@ def make_evidence() -> Callable[..., Evidence]:
         )
 
     return build
+
+
+@pytest.fixture(scope="session")
+def planted_tokenizer() -> Any:
+    """The tokenizer of planted models, trained once."""
+    from harness.planted.tokenizer import suite_texts, train_tokenizer
+
+    return train_tokenizer(suite_texts())
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices of 64 x 64 gain nothing from threads, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

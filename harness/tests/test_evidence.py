@@ -113,7 +113,8 @@ def test_the_file_is_plain_json(evidence: Evidence) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON: other tools cannot read the file")
 
-    json.loads(to_text(evidence), parse_constant=refuse)
+    body = json.loads(to_text(evidence), parse_constant=refuse)
+    assert body["question"]["seed"] == evidence.question.seed
 
 
 def test_nan_is_null_in_the_file_and_nan_again_after(make_evidence: Make) -> None:

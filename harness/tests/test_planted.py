@@ -33,13 +33,7 @@ def test_every_experiment_has_a_planted_model():
     assert [name for name, kinds in planted.PLANTED_FOR.items() if not kinds] == ["skip_latency"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Matrices of 64 x 64 gain nothing from threads, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

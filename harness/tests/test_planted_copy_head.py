@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from harness import planted
 from harness.edits import Stream, zero
 from harness.engine import naive
 from harness.evidence import Evidence
 from harness.experiments import EXPERIMENTS
-from harness.measure import Subject, measure
-from harness.models import load
-from harness.models.spec import LocalDir, ModelSpec
 from harness.planted.copy_head import SHARPNESS, copy_head_plan
-from harness.planted.tokenizer import suite_texts, train_tokenizer
+from harness.planted.testing import PlantedModel
 from harness.planted.writers import position_pattern
-from harness.protocols import Protocol
-from harness.store import Store
 
 SWEEP = EXPERIMENTS["head_sweep"]
 TOLERANCE_NATS = 1e-4
@@ -36,40 +28,27 @@ PLACEMENTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return train_tokenizer(suite_texts())
-
-
-class Case:
+class Case(PlantedModel):
     """A built copy-head model, its closed form, and its head sweep measured as a user measures it."""
 
     def __init__(self, root: Path, tokenizer: Any, parameters: dict[str, int]) -> None:
-        directory = planted.build("copy_head", root / "model", tokenizer=tokenizer, **parameters)
-        spec = ModelSpec(id="planted_copy", title="Copy", source=LocalDir(path=directory), license="none")
-        self.subject = Subject(load(spec, cache_dir=root / "cache"))
-        self.plan = planted.read_plan(directory)
-        self.truth = planted.read_truth(directory)
+        super().__init__("copy_head", root, tokenizer=tokenizer, **parameters)
         self.site = (parameters["layer"], parameters["head"])
         self.distance = parameters.get("distance", 1)
-        self.evidence: Evidence = measure(self.subject, SWEEP, Protocol.SOUND, 42, Store(root=root / "store"))
+        self.evidence: Evidence = self.measure("head_sweep")
         self.kl = self.evidence.effects.metrics["kl_nats"]
-        self.prompts = [self.subject.loaded.encode(p.text) for p in self.evidence.effects.prompts]
+        self.prompts = self.encode(self.evidence)
         self.row = self.evidence.effects.row(zero(Stream.Z, *self.site))
 
 
 @pytest.fixture(scope="module", params=PLACEMENTS, ids=lambda p: f"L{p['layer']}H{p['head']}")
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Case:
-    torch.set_num_threads(1)
-    return Case(tmp_path_factory.mktemp("copy"), tokenizer, request.param)
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, planted_tokenizer: Any
+) -> Case:
+    return Case(tmp_path_factory.mktemp("copy"), planted_tokenizer, request.param)
 
 
 def test_the_instrument_passes_its_own_checks(case: Case) -> None:

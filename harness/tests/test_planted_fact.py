@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from harness import planted
 from harness.edits import Stream, zero
 from harness.engine import naive
 from harness.engine.sweep import sweep
 from harness.evidence import Evidence
 from harness.experiments import EXPERIMENTS
-from harness.measure import Subject, draw_prompts, measure
-from harness.models import load
-from harness.models.spec import LocalDir, ModelSpec
+from harness.measure import draw_prompts
 from harness.planted.fact import COMMON_FACTS, build_fact, fact_plan
-from harness.planted.tokenizer import suite_texts, train_tokenizer
-from harness.protocols import Protocol
-from harness.store import Store
+from harness.planted.testing import PlantedModel
 
 TOLERANCE_NATS = 1e-4
 """Between the measured KL, in float32, and the closed form, in float64."""
@@ -36,37 +30,19 @@ PLACEMENTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return train_tokenizer(suite_texts())
-
-
-class Case:
+class Case(PlantedModel):
     """A built fact model and its closed form; experiments are measured as a user measures them."""
 
     def __init__(self, root: Path, tokenizer: Any, parameters: dict[str, Any]) -> None:
-        directory = planted.build("fact", root / "model", tokenizer=tokenizer, **parameters)
-        spec = ModelSpec(id="planted_fact", title="Fact", source=LocalDir(path=directory), license="none")
-        self.subject = Subject(load(spec, cache_dir=root / "cache"))
-        self.plan = planted.read_plan(directory)
-        self.truth = planted.read_truth(directory)
+        super().__init__("fact", root, tokenizer=tokenizer, **parameters)
         self.layer, self.mover = parameters["layer"], parameters["mover"]
-        self.store = Store(root=root / "store")
-
-    def measure(self, experiment: str) -> Evidence:
-        return measure(self.subject, EXPERIMENTS[experiment], Protocol.SOUND, 42, self.store)
 
     def prompts(self, evidence: Evidence) -> tuple[list[list[int]], np.ndarray]:
         """Token ids of the prompts, and which of them mention a subject."""
-        ids = [self.subject.loaded.encode(p.text) for p in evidence.effects.prompts]
+        ids = self.encode(evidence)
         return ids, self.mention(ids)
 
     def mention(self, prompts: Any) -> np.ndarray:
@@ -75,9 +51,10 @@ class Case:
 
 
 @pytest.fixture(scope="module", params=PLACEMENTS, ids=lambda p: f"L{p['layer']}")
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Case:
-    torch.set_num_threads(1)
-    return Case(tmp_path_factory.mktemp("fact"), tokenizer, request.param)
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, planted_tokenizer: Any
+) -> Case:
+    return Case(tmp_path_factory.mktemp("fact"), planted_tokenizer, request.param)
 
 
 def test_skipping_the_lookup_costs_its_subjects_the_fact_and_no_other_prompt_anything(case: Case) -> None:
@@ -168,9 +145,9 @@ def test_two_subjects_share_the_attention(case: Case) -> None:
     np.testing.assert_allclose(case.plan.delivered(ids), shared, atol=1e-2)
 
 
-def test_a_lookup_planted_elsewhere_is_seen(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_lookup_planted_elsewhere_is_seen(tmp_path: Path, planted_tokenizer: Any) -> None:
     """With the lookup's neurons moved one block up, the sweep finds them there, and the closed form fails."""
-    case = Case(tmp_path, tokenizer, PLACEMENTS[0])
+    case = Case(tmp_path, planted_tokenizer, PLACEMENTS[0])
     blocks = case.subject.loaded.model.model.layers
     count = len(COMMON_FACTS)
     with torch.no_grad():
@@ -209,13 +186,13 @@ def test_bad_parameters_are_refused(parameters: dict[str, Any], message: str) ->
         fact_plan(**{"vocab_size": 300, "facts": TWO_FACTS, "layer": 1, "mover": (3, 2), **parameters})
 
 
-def test_a_subject_of_several_tokens_is_refused(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_subject_of_several_tokens_is_refused(tmp_path: Path, planted_tokenizer: Any) -> None:
     with pytest.raises(ValueError, match="' New Zealand' is . tokens, expected one"):
         build_fact(
             tmp_path / "model",
             layer=1,
             mover=(3, 2),
             facts=[(" New Zealand", " Paris")],
-            tokenizer=tokenizer,
+            tokenizer=planted_tokenizer,
         )
     assert not (tmp_path / "model").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness import planted
 from harness.edits import Exit, skip
 from harness.engine import naive
-from harness.evidence import Evidence
-from harness.experiments import EXPERIMENTS
-from harness.measure import Subject, measure
-from harness.models import load
-from harness.models.spec import LocalDir, ModelSpec
 from harness.planted.late_read import late_read_plan, unnormed_exit_kl_nats
-from harness.planted.tokenizer import suite_texts, train_tokenizer
+from harness.planted.testing import PlantedModel
 from harness.planted.writers import BLIND, D_READ
 from harness.protocols import Protocol
-from harness.store import Store
 
 TOLERANCE_NATS = 1e-4
 """Between the measured KL, in float32, and the closed form, in float64; of KLs up to 50 nats."""
@@ -35,42 +27,22 @@ PLACEMENTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return train_tokenizer(suite_texts())
-
-
-class Case:
+class Case(PlantedModel):
     """A built late-read model and its closed form; experiments are measured as a user measures them."""
 
     def __init__(self, root: Path, tokenizer: Any, parameters: dict[str, int]) -> None:
-        directory = planted.build("late_read", root / "model", tokenizer=tokenizer, **parameters)
-        spec = ModelSpec(id="planted_late", title="Late", source=LocalDir(path=directory), license="none")
-        self.subject = Subject(load(spec, cache_dir=root / "cache"))
-        self.plan = planted.read_plan(directory)
-        self.truth = planted.read_truth(directory)
+        super().__init__("late_read", root, tokenizer=tokenizer, **parameters)
         self.layer, self.n_layers = parameters["layer"], parameters["n_layers"]
-        self.store = Store(root=root / "store")
-
-    def measure(self, experiment: str, protocol: Protocol = Protocol.SOUND) -> Evidence:
-        return measure(self.subject, EXPERIMENTS[experiment], protocol, 42, self.store)
-
-    def encode(self, evidence: Evidence) -> list[list[int]]:
-        return [self.subject.loaded.encode(p.text) for p in evidence.effects.prompts]
 
 
 @pytest.fixture(scope="module", params=PLACEMENTS, ids=lambda p: f"L{p['layer']}of{p['n_layers']}")
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Case:
-    torch.set_num_threads(1)
-    return Case(tmp_path_factory.mktemp("late"), tokenizer, request.param)
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, planted_tokenizer: Any
+) -> Case:
+    return Case(tmp_path_factory.mktemp("late"), planted_tokenizer, request.param)
 
 
 def test_exit_works_from_the_planted_block_on_and_fails_before(case: Case) -> None:

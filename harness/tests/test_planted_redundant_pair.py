@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness import planted
 from harness.edits import skip
 from harness.engine import naive
-from harness.evidence import Evidence
-from harness.experiments import EXPERIMENTS, layer_sets
-from harness.measure import Subject, measure
-from harness.models import load
-from harness.models.spec import LocalDir, ModelSpec
+from harness.experiments import layer_sets
 from harness.planted.redundant_pair import D_CODE, redundant_pair_plan, saturate
-from harness.planted.tokenizer import suite_texts, train_tokenizer
-from harness.protocols import Protocol
-from harness.store import Store
+from harness.planted.testing import PlantedModel
 
 TOLERANCE_NATS = 1e-4
 """Between the measured KL, in float32, and the closed form, in float64."""
@@ -36,45 +28,23 @@ PLACEMENTS = {
 """The set of layer_sets that holds the pair -> where the pair is planted."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return train_tokenizer(suite_texts())
-
-
-class Case:
+class Case(PlantedModel):
     """A built redundant pair and its closed form; experiments are measured as a user measures them."""
 
     def __init__(self, root: Path, tokenizer: Any, parameters: dict[str, int]) -> None:
-        directory = planted.build("redundant_pair", root / "model", tokenizer=tokenizer, **parameters)
-        spec = ModelSpec(id="planted_pair", title="Pair", source=LocalDir(path=directory), license="none")
-        self.subject = Subject(load(spec, cache_dir=root / "cache"))
-        self.plan = planted.read_plan(directory)
-        self.truth = planted.read_truth(directory)
+        super().__init__("redundant_pair", root, tokenizer=tokenizer, **parameters)
         self.pair, self.reader = (parameters["first"], parameters["second"]), parameters["reader"]
-        self.store = Store(root=root / "store")
-
-    def measure(self, experiment: str) -> Evidence:
-        return measure(self.subject, EXPERIMENTS[experiment], Protocol.SOUND, 42, self.store)
-
-    def encode(self, evidence: Evidence) -> list[list[int]]:
-        return [self.subject.loaded.encode(p.text) for p in evidence.effects.prompts]
 
 
 @pytest.fixture(scope="module", params=PLACEMENTS.items(), ids=lambda p: "-".join(map(str, p[0])))
 def placed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer: Any
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, planted_tokenizer: Any
 ) -> tuple[tuple[int, ...], Case]:
-    torch.set_num_threads(1)
     layers, parameters = request.param
-    return layers, Case(tmp_path_factory.mktemp("pair"), tokenizer, parameters)
+    return layers, Case(tmp_path_factory.mktemp("pair"), planted_tokenizer, parameters)
 
 
 def test_either_block_can_be_skipped_alone(placed: tuple[tuple[int, ...], Case]) -> None:
@@ -135,10 +105,10 @@ def test_plain_hooks_agree_on_what_the_pair_writes(placed: tuple[tuple[int, ...]
 
 
 def test_a_pair_whose_second_block_writes_the_opposite_is_not_redundant(
-    tmp_path: Path, tokenizer: Any
+    tmp_path: Path, planted_tokenizer: Any
 ) -> None:
     """The comparison is no tautology: with one sign turned, either skip alone restores or breaks the model."""
-    case = Case(tmp_path, tokenizer, PLACEMENTS[2, 3])
+    case = Case(tmp_path, planted_tokenizer, PLACEMENTS[2, 3])
     model = case.subject.loaded.model
     down = model.model.layers[case.pair[1]].mlp.down_proj.weight
     with torch.no_grad():

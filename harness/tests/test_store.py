@@ -283,8 +283,9 @@ def test_a_question_is_held_by_one_at_a_time(make_evidence: Make, tmp_path: Path
 
 def test_another_question_is_not_held_up(make_evidence: Make, tmp_path: Path) -> None:
     store = Store(root=tmp_path)
-    with store.lock(make_evidence(seed=1).question), store.lock(make_evidence(seed=2).question, timeout_s=1):
-        pass
+    one, two = make_evidence(seed=1).question, make_evidence(seed=2).question
+    with store.lock(one), store.lock(two, timeout_s=1):
+        assert len(list(tmp_path.rglob("*.lock"))) == 2
 
 
 def test_who_waits_too_long_is_told_what_for(make_evidence: Make, tmp_path: Path) -> None:

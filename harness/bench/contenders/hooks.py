@@ -9,15 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.bench.contenders.driving import BatchDriver, Driver, LoopDriver
-from harness.bench.contenders.reading import Padded, load_causal_lm
+from harness.bench.contenders.reading import Padded, head_width, load_causal_lm
 from harness.bench.workload import SimpleEdit
 
 
 class _Hooks(Driver):
     def __init__(self, checkpoint: Path) -> None:
         self.model = load_causal_lm(checkpoint)
-        config = self.model.config
-        self.d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.d_head = head_width(self.model.config)
 
     def unedited(self, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "1 vocab"]:
         logits: Tensor = self.model(input_ids=ids, logits_to_keep=1, use_cache=False).logits[:, -1]

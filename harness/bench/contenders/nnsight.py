@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.bench.contenders.driving import BatchDriver, Driver, LoopDriver
-from harness.bench.contenders.reading import Padded
+from harness.bench.contenders.reading import Padded, head_width
 from harness.bench.workload import SimpleEdit
 
 INVOKES = 30
@@ -27,8 +27,7 @@ class _Traced(Driver):
         self.model = TransformersModel(
             str(checkpoint), task="text-generation", dispatch=True, dtype=torch.float32
         )
-        config = self.model._module.config
-        self.d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.d_head = head_width(self.model._module.config)
 
     def unedited(self, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "1 vocab"]:
         logits: Tensor = self.model._module(input_ids=ids, logits_to_keep=1, use_cache=False).logits[:, -1]

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.bench.contenders.driving import BatchDriver, Driver, LoopDriver
-from harness.bench.contenders.reading import Padded, load_causal_lm
+from harness.bench.contenders.reading import Padded, head_width, load_causal_lm
 from harness.bench.workload import SimpleEdit
 
 
@@ -25,8 +25,7 @@ class _Intervenable(Driver):
         logging.getLogger().setLevel(logging.ERROR)  # as_adaptor warns once per model built
         self.pyvene = pyvene
         self.model = load_causal_lm(checkpoint)
-        config = self.model.config
-        self.d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.d_head = head_width(self.model.config)
 
         class Skip(pyvene.ConstantSourceIntervention):  # type: ignore[misc]  # Any where pyvene is missing
             """block_output := block_input."""

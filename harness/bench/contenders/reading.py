@@ -26,6 +26,11 @@ def load_causal_lm(checkpoint: Path) -> Any:
     return factory.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True).eval()
 
 
+def head_width(config: Any) -> int:
+    """Width of a head's z, from a transformers config."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
 class Reference:
     """The unedited next-token distributions of all prompts, computed once by the tool itself."""
 
