@@ -10,7 +10,7 @@ head h's mix of values before the output projection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -41,22 +41,25 @@ class InvalidEdit(ValueError):
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Site:
-    """One activation of one block; `head` belongs to `z` and to nothing else."""
+    """One activation of one block, or some of its dimensions; `head` belongs to `z` and to nothing else."""
 
     layer: int
     stream: Stream
     head: int | None = None
+    dims: tuple[int, ...] = ()
+    """The dimensions meant, ascending; () for all."""
 
     def __post_init__(self) -> None:
         if self.layer < 0:
             raise InvalidEdit(f"layer {self.layer}: layers count from 0")
         if (self.head is not None) != (self.stream is Stream.Z):
             raise InvalidEdit(f"{self.stream} at L{self.layer}: a head is named for z and only for z")
+        if list(self.dims) != sorted(set(self.dims)) or any(dim < 0 for dim in self.dims):
+            raise InvalidEdit(f"{self.stream} at L{self.layer}: dims {self.dims} must ascend from 0 or above")
 
     def __str__(self) -> str:
-        if self.head is not None:
-            return f"L{self.layer}H{self.head}"
-        return f"{self.stream} L{self.layer}"
+        where = f"L{self.layer}H{self.head}" if self.head is not None else f"{self.stream} L{self.layer}"
+        return f"{where}[{','.join(map(str, self.dims))}]" if self.dims else where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,8 @@ class Edit:
     def __post_init__(self) -> None:
         if not self.sites or list(self.sites) != sorted(set(self.sites)):
             raise InvalidEdit(f"{self.action}: sites must be sorted, distinct and at least one")
+        if len({replace(site, dims=()) for site in self.sites}) < len(self.sites):
+            raise InvalidEdit(f"{self.action}: name the dimensions of one activation in one site")
         if self.action is Action.SKIP and any(s.stream is not Stream.RESID_POST for s in self.sites):
             raise InvalidEdit("skip is defined at resid_post only: it routes around a block")
         if (self.donor is not None) != (self.action is Action.PATCH):
@@ -89,13 +94,17 @@ class Edit:
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The blocks whose resid_post is edited."""
-        return tuple(site.layer for site in self.sites if site.stream is Stream.RESID_POST)
+        """The blocks whose resid_post is edited, in all its dimensions."""
+        return tuple(s.layer for s in self.sites if s.stream is Stream.RESID_POST and not s.dims)
 
     @property
     def heads(self) -> tuple[Site, ...]:
         """The sites that are heads."""
         return tuple(site for site in self.sites if site.stream is Stream.Z)
+
+    def site(self, layer: int, stream: Stream) -> Site | None:
+        """The site in this block and stream, if there is one; not for z, where each head has its own."""
+        return next((s for s in self.sites if (s.layer, s.stream) == (layer, stream)), None)
 
     def __str__(self) -> str:
         whole_blocks = len(self.blocks) == len(self.sites)
@@ -134,16 +143,28 @@ def erase(*layers: int) -> Edit:
     return Edit(sites=_blocks(layers), action=Action.ZERO)
 
 
-def zero(stream: Stream, layer: int, head: int | None = None) -> Edit:
-    """Zero one sublayer's write, or one head's z."""
-    return Edit(sites=(Site(layer=layer, stream=stream, head=head),), action=Action.ZERO)
+def zero(
+    stream: Stream,
+    layer: int,
+    head: int | None = None,
+    positions: tuple[int, ...] | None = None,
+    dims: tuple[int, ...] = (),
+) -> Edit:
+    """Zero one sublayer's write, or one head's z, or some dimensions of it."""
+    site = Site(layer=layer, stream=stream, head=head, dims=dims)
+    return Edit(sites=(site,), action=Action.ZERO, positions=positions)
 
 
 def patch(
-    stream: Stream, layer: int, donor: str, head: int | None = None, positions: tuple[int, ...] | None = None
+    stream: Stream,
+    layer: int,
+    donor: str,
+    head: int | None = None,
+    positions: tuple[int, ...] | None = None,
+    dims: tuple[int, ...] = (),
 ) -> Edit:
-    """Replace one activation by the donor's."""
-    site = Site(layer=layer, stream=stream, head=head)
+    """Replace one activation, or some of its dimensions, by the donor's."""
+    site = Site(layer=layer, stream=stream, head=head, dims=dims)
     return Edit(sites=(site,), action=Action.PATCH, donor=donor, positions=positions)
 
 
@@ -174,9 +195,7 @@ def from_json(value: dict[str, Any]) -> Probe:
     """The probe `to_json` wrote. Raises InvalidEdit, KeyError or ValueError on anything else."""
     if "exit" in value:
         return Exit(layer=value["exit"], normed=value["normed"])
-    sites = tuple(
-        Site(layer=s[0], stream=Stream(s[1]), head=s[2] if len(s) > 2 else None) for s in value["sites"]
-    )
+    sites = tuple(_site(s) for s in value["sites"])
     positions = tuple(value["positions"]) if "positions" in value else None
     return Edit(sites=sites, action=Action(value["action"]), positions=positions, donor=value.get("donor"))
 
@@ -186,4 +205,12 @@ def _blocks(layers: tuple[int, ...]) -> tuple[Site, ...]:
 
 
 def _site_json(site: Site) -> list[Any]:
-    return [site.layer, str(site.stream)] + ([] if site.head is None else [site.head])
+    """[layer, stream], with the head, or null, and the dimensions only where they are given."""
+    head = [] if site.head is None and not site.dims else [site.head]
+    return [site.layer, str(site.stream), *head, *([list(site.dims)] if site.dims else [])]
+
+
+def _site(value: list[Any]) -> Site:
+    head = value[2] if len(value) > 2 else None
+    dims = tuple(value[3]) if len(value) > 3 else ()
+    return Site(layer=value[0], stream=Stream(value[1]), head=head, dims=dims)

@@ -69,7 +69,7 @@ class Attribution:
             if (
                 not isinstance(probe, Edit)
                 or probe.action is not Action.ZERO
-                or any(site.stream is not Stream.Z for site in probe.sites)
+                or any(site.stream is not Stream.Z or site.dims for site in probe.sites)
             ):
                 raise InvalidEdit(f"'{probe}': attribution estimates the zeroing of heads and nothing else")
             change = sum(self.change[:, site.layer, site.head] for site in probe.sites)

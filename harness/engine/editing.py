@@ -85,7 +85,7 @@ class Donors:
 
 def is_constant(edit: Edit, vectors: Mapping[str, DonorVectors]) -> bool:
     """Whether the edit begins by replacing the whole stream by values that do not depend on the tokens."""
-    starts_at_post = any(s.layer == edit.layers[0] and s.stream is Stream.RESID_POST for s in edit.sites)
+    starts_at_post = edit.layers[0] in edit.blocks
     given = edit.action is Action.ZERO or (edit.action is Action.PATCH and edit.donor in vectors)
     return edit.positions is None and starts_at_post and given
 
@@ -93,7 +93,7 @@ def is_constant(edit: Edit, vectors: Mapping[str, DonorVectors]) -> bool:
 def needs_run(edit: Edit, layer: int) -> bool:
     """False where the block need not be computed: its whole output is replaced at every position."""
     here = [site for site in edit.sites if site.layer == layer]
-    only_post = all(site.stream is Stream.RESID_POST for site in here)
+    only_post = all(site.stream is Stream.RESID_POST and not site.dims for site in here)
     return not only_post or edit.positions is not None or edit.donor == SELF
 
 
@@ -118,9 +118,9 @@ def edited_mid(
             new = _write(edit, site, old, run, donors, view)
             raw = raw + blocks.stack.head_write(layer, site.head, (new - old).float())
         attn_out = blocks.attn_out(layer, raw)
-    whole = Site(layer=layer, stream=Stream.ATTN_OUT)
-    if whole in edit.sites:
-        attn_out = _write(edit, whole, attn_out, run, donors, view)
+    write = edit.site(layer, Stream.ATTN_OUT)
+    if write is not None:
+        attn_out = _write(edit, write, attn_out, run, donors, view)
     return run.resid_mid if attn_out is run.attn_out else run.resid_pre + attn_out
 
 
@@ -128,23 +128,28 @@ def edited_post(
     blocks: Blocks, layer: int, edit: Edit, run: BlockRun, donors: Donors, view: View
 ) -> Float[Tensor, "row d_model"]:
     """resid_post of a block under an edit, given its unedited activations on the same input."""
-    mlp, post = (Site(layer=layer, stream=s) for s in (Stream.MLP_OUT, Stream.RESID_POST))
+    mlp, post = (edit.site(layer, stream) for stream in (Stream.MLP_OUT, Stream.RESID_POST))
     if not needs_run(edit, layer):
+        assert post is not None
         return _new_value(edit, post, run.resid_pre, run, donors, view)
     mid = edited_mid(blocks, layer, edit, run, donors, view)
     mlp_out = run.mlp_out if mid is run.resid_mid else blocks.mlp_out(layer, mid)
-    if mlp in edit.sites:
+    if mlp is not None:
         mlp_out = _write(edit, mlp, mlp_out, run, donors, view)
     resid_post = run.resid_post if mlp_out is run.mlp_out else mid + mlp_out
-    if post in edit.sites:
+    if post is not None:
         resid_post = _write(edit, post, resid_post, run, donors, view)
     return resid_post
 
 
 def _write(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donors, view: View) -> Tensor:
-    """`old` with the edit's value at the edit's positions."""
+    """`old` with the edit's value at the edit's positions, in the site's dimensions."""
     new = _new_value(edit, site, old, run, donors, view)
     where = view.edited_mask(old)
+    if site.dims:
+        dims = torch.zeros(old.shape[-1], dtype=torch.bool, device=old.device)
+        dims[list(site.dims)] = True
+        where = dims if where is None else where & dims
     return new if where is None else torch.where(where, new, old)
 
 

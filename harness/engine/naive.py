@@ -87,13 +87,13 @@ def hooked(model: nn.Module, edit: Edit | None, donor: Values | None) -> Iterato
             assert edit is not None
             fired.add(site)
             where = slice(None) if site.head is None else _columns(parts, site.head)
-            where_pos = slice(None) if edit.positions is None else list(edit.positions)
             out = value.clone()
-            new = torch.zeros_like(value[..., where])
+            part = out[..., where]
+            new = torch.zeros_like(part)
             if edit.action is Action.PATCH:
                 assert donor is not None
-                new = donor(site).expand_as(new)
-            out[..., where_pos, where] = new[..., where_pos, :]
+                new = donor(site).expand_as(part)
+            _overwrite(part, new, edit, site)
             return out
 
         handles.append(_attach(parts, site.stream, write))
@@ -110,13 +110,18 @@ def _skip(parts: BlockModules, site: Site, edit: Edit, fired: set[Site]) -> Any:
     def around(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         fired.add(site)
         resid_pre = args[0] if args else kwargs["hidden_states"]
-        if edit.positions is None:
-            return resid_pre
         out = output.clone()
-        out[:, list(edit.positions)] = resid_pre[:, list(edit.positions)]
+        _overwrite(out, resid_pre, edit, site)
         return out
 
     return parts.block.register_forward_hook(around, with_kwargs=True)
+
+
+def _overwrite(old: Tensor, new: Tensor, edit: Edit, site: Site) -> None:
+    """Write `new` into [row, pos, width] `old`, in place, at the edit's positions and the site's dimensions."""
+    at = slice(None) if edit.positions is None else list(edit.positions)
+    for dims in site.dims or (slice(None),):
+        old[:, at, dims] = new[:, at, dims]
 
 
 def _attach(parts: BlockModules, stream: Stream, use: Callable[[Tensor], Tensor | None]) -> Any:

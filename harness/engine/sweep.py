@@ -268,6 +268,12 @@ def _validate(
                 heads = stack.blocks[site.layer].n_heads
                 if site.head is not None and not 0 <= site.head < heads:
                     raise InvalidEdit(f"'{probe}': block {site.layer} has {heads} heads")
+                width = (
+                    stack.blocks[site.layer].head_dim if site.head is not None else stack.unembedding.shape[1]
+                )
+                assert width is not None
+                if site.dims and site.dims[-1] >= width:
+                    raise InvalidEdit(f"'{probe}': {site.stream} has dimensions 0 to {width - 1}")
             if probe.donor is not None and probe.donor not in donors and probe.donor != SELF:
                 raise InvalidEdit(f"'{probe}': no donor of that name was given")
             shortest = min(len(item.ids) for item in items)

@@ -186,3 +186,39 @@ def test_format_layers_names_each_layer_once(layers: set[int]) -> None:
         ends = [int(end.removeprefix("L")) for end in part.split("-")]
         said += range(ends[0], ends[-1] + 1)
     assert said == sorted(layers)
+
+
+@given(
+    dims=st.sets(st.integers(0, 600), min_size=1).map(lambda s: tuple(sorted(s))),
+    head=st.none() | st.integers(0, 8),
+    positions=POSITIONS,
+)
+def test_json_gives_dimensions_back(
+    dims: tuple[int, ...], head: int | None, positions: tuple[int, ...] | None
+) -> None:
+    stream = Stream.MLP_OUT if head is None else Stream.Z
+    edit = zero(stream, 3, head, positions=positions, dims=dims)
+    assert from_json(json.loads(json.dumps(to_json(edit)))) == edit
+    assert to_json(edit) != to_json(zero(stream, 3, head, positions=positions))
+
+
+def test_an_edit_of_some_dimensions_names_them_and_is_not_one_of_the_block() -> None:
+    edit = zero(Stream.RESID_POST, 11, positions=(0,), dims=(7, 507))
+    assert str(edit) == "zero resid_post L11[7,507] at 0"
+    assert edit.blocks == ()
+    assert edit.layers == (11,)
+    assert str(Edit(sites=(Site(layer=2, stream=Stream.RESID_POST, dims=(1,)),), action=Action.SKIP)) == (
+        "skip resid_post L2[1]"
+    )
+
+
+@pytest.mark.parametrize("dims", [(3, 1), (1, 1), (-1,)])
+def test_dimensions_without_a_meaning_are_refused(dims: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidEdit, match="must ascend"):
+        Site(layer=0, stream=Stream.MLP_OUT, dims=dims)
+
+
+def test_one_activation_is_one_site() -> None:
+    sites = tuple(Site(layer=0, stream=Stream.MLP_OUT, dims=dims) for dims in ((), (1,)))
+    with pytest.raises(InvalidEdit, match="one site"):
+        Edit(sites=sites, action=Action.ZERO)

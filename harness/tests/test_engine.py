@@ -87,23 +87,32 @@ edits = st.builds(
 
 @st.composite
 def mixed_edits(draw):
-    """An edit at any mixture of sites, heads among them, at all positions or at some."""
+    """An edit at any mixture of sites, heads among them, whole or some dimensions, at all positions or at some."""
     streams = st.sampled_from([Stream.RESID_POST, Stream.ATTN_OUT, Stream.MLP_OUT])
+
+    def dims(width):
+        return st.sets(st.integers(0, width - 1), max_size=3).map(lambda s: tuple(sorted(s)))
+
     sites = draw(
-        st.sets(
-            st.builds(lambda layer, s: Site(layer=layer, stream=s), st.integers(0, 3), streams)
+        st.lists(
+            st.builds(
+                lambda layer, s, d: Site(layer=layer, stream=s, dims=d), st.integers(0, 3), streams, dims(32)
+            )
             | st.builds(
-                lambda layer, h: Site(layer=layer, stream=Stream.Z, head=h),
+                lambda layer, h, d: Site(layer=layer, stream=Stream.Z, head=h, dims=d),
                 st.sampled_from([1, 3]),
                 st.integers(0, 3),
+                dims(8),
             ),
             min_size=1,
+            unique_by=lambda s: (s.layer, s.stream, s.head),
         )
     )
     positions = draw(
         st.none() | st.sets(st.sampled_from([0, 1, -1, -2]), min_size=1).map(lambda s: tuple(sorted(s)))
     )
-    action = draw(st.sampled_from([Action.ZERO, Action.PATCH]))
+    only_blocks = all(site.stream is Stream.RESID_POST for site in sites)
+    action = draw(st.sampled_from([Action.ZERO, Action.PATCH, *([Action.SKIP] if only_blocks else [])]))
     donor = "self" if action is Action.PATCH else None
     return Edit(sites=tuple(sorted(sites)), action=action, positions=positions, donor=donor)
 
