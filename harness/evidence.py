@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.anatomy import Anatomy, Heads, Massive
 from harness.edits import from_json, to_json
 from harness.effects import Effects, PromptRecord
 from harness.protocols import Protocol
@@ -50,18 +51,29 @@ class Question:
     transformers: str
     code: str
     """Digest of the measuring code, comments and docstrings aside."""
-    heads: tuple[int, ...] = ()
+    heads: Heads = ()
     """Query heads per block; () where the probes do not depend on them."""
+    massive: Massive | None = None
+    """Where the massive activation is; None where the probes do not depend on it."""
     screen: float | None = None
     """Share of the probes that was measured, chosen by attribution; None: all of them."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values; `heads` and `screen` only where they are given."""
-        optional = {"heads": list(self.heads) or None, "screen": self.screen}
+        """The fields as plain JSON values; `heads`, `massive` and `screen` only where they are given."""
+        optional = {
+            "heads": list(self.heads) or None,
+            "massive": None if self.massive is None else self.massive.to_json(),
+            "screen": self.screen,
+        }
         return {
             **{name: value for name, value in asdict(self).items() if name not in optional},
             **{name: value for name, value in optional.items() if value is not None},
         }
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What of the model the probes depend on."""
+        return Anatomy(n_layers=self.n_layers, heads=self.heads, massive=self.massive)
 
     @property
     def digest(self) -> str:
@@ -160,8 +172,14 @@ def _body(evidence: Evidence) -> dict[str, Any]:
 
 def _parse(body: dict[str, Any]) -> Evidence:
     asked = body["question"]
+    massive = asked.get("massive")
     question = Question(
-        **{**asked, "protocol": Protocol(asked["protocol"]), "heads": tuple(asked.get("heads", ()))}
+        **{
+            **asked,
+            "protocol": Protocol(asked["protocol"]),
+            "heads": tuple(asked.get("heads", ())),
+            "massive": None if massive is None else Massive.from_json(massive),
+        }
     )
     columns = body["prompts"]
     prompts = tuple(

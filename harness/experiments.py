@@ -7,11 +7,14 @@
 | early_exit  | unembed resid_post without the final norm   | with the final norm                    |
 | skip_latency| time a run, middle third erased by hooks    | time a run, middle third routed around |
 | head_sweep  | not measured yet                            | zero z of each query head of each block |
+| massive_writes | the atlas has none                       | zero what each MLP adds to one number of token 0 |
+| hub_mechanism  | the atlas has none                       | set, zero and move that number: see MechanismEdit |
 
 The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
 the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
 
-Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 21.
+Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 21. Massive
+activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
 """
 
 from __future__ import annotations
@@ -21,16 +24,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.edits import Edit, Exit, Probe, erase, patch, skip, to_json, zero
-from harness.edits import Stream as _Stream
+from harness.anatomy import Anatomy
+from harness.edits import Edit, Exit, Probe, Stream, erase, patch, skip, to_json, zero
+from harness.mechanism import mechanism_edits
 from harness.protocols import Protocol
 
 SUITE = "full"
 PROMPTS_PER_FAMILY = 10
 SEEDS = (42, 137, 2026)
-
-Heads = tuple[int, ...]
-"""Query heads per block, 0 where the operator has none (LFM2's convolutions)."""
 
 ATLAS_SETS: tuple[tuple[int, ...], ...] = (
     (15,),
@@ -57,20 +58,24 @@ class Experiment:
 
     `revision` counts changes of what is measured that the probes alone do not show; raising it makes recorded
     evidence stale. `constancy` adds the metrics that say whether an edited output still depends on the prompt.
-    The probes of a `per_head` experiment depend on the heads of each block; it alone can be screened.
+    The probes of a `per_head` experiment depend on the heads of each block; it alone can be screened. Those of one
+    `at_massive` depend on where the model writes its massive activation; `reads_rise` adds by how much each MLP
+    raises it.
     """
 
     name: str
-    probes: Callable[[Protocol, int, Heads], tuple[Probe, ...]]
+    probes: Callable[[Protocol, Anatomy], tuple[Probe, ...]]
     constancy: bool = False
     timed: bool = False
     per_head: bool = False
+    at_massive: bool = False
+    reads_rise: bool = False
     protocols: tuple[Protocol, ...] = tuple(Protocol)
     prompts_per_family: int = PROMPTS_PER_FAMILY
     revision: int = 1
 
-    def definition(self, protocol: Protocol, n_layers: int, heads: Heads = ()) -> str:
-        """Digest of what this experiment measures on a model of `n_layers` blocks (with these query heads)."""
+    def definition(self, protocol: Protocol, anatomy: Anatomy) -> str:
+        """Digest of what this experiment measures on a model of this anatomy, its controls included."""
         value = {
             "name": self.name,
             "protocol": str(protocol),
@@ -78,8 +83,11 @@ class Experiment:
             "prompts_per_family": self.prompts_per_family,
             "revision": self.revision,
             "constancy": self.constancy,
-            "probes": [to_json(p) for p in self.probes(protocol, n_layers, heads)],
+            **({"reads_rise": True} if self.reads_rise else {}),
+            "probes": [to_json(p) for p in self.probes(protocol, anatomy)],
         }
+        if not self.timed:
+            value["controls"] = [to_json(c) for c in controls(anatomy.n_layers)]
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -87,12 +95,12 @@ def _remove(protocol: Protocol, layers: tuple[int, ...]) -> Edit:
     return erase(*layers) if protocol is Protocol.PUBLISHED else skip(*layers)
 
 
-def _layer_sweep(protocol: Protocol, n_layers: int, _: Heads) -> tuple[Probe, ...]:
-    return tuple(_remove(protocol, (layer,)) for layer in range(n_layers))
+def _layer_sweep(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    return tuple(_remove(protocol, (layer,)) for layer in range(anatomy.n_layers))
 
 
-def _layer_sets(protocol: Protocol, n_layers: int, _: Heads) -> tuple[Probe, ...]:
-    return tuple(_remove(protocol, layers) for layers in layer_sets(n_layers))
+def _layer_sets(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    return tuple(_remove(protocol, layers) for layers in layer_sets(anatomy.n_layers))
 
 
 def layer_sets(n_layers: int) -> tuple[tuple[int, ...], ...]:
@@ -113,23 +121,34 @@ def layer_sets(n_layers: int) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys([*fitting, *(s for s in relative if s)]))
 
 
-def _early_exit(protocol: Protocol, n_layers: int, _: Heads) -> tuple[Probe, ...]:
-    return tuple(Exit(layer=layer, normed=protocol is Protocol.SOUND) for layer in range(n_layers))
+def _early_exit(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    return tuple(Exit(layer=layer, normed=protocol is Protocol.SOUND) for layer in range(anatomy.n_layers))
 
 
-def _skip_latency(protocol: Protocol, n_layers: int, _: Heads) -> tuple[Probe, ...]:
-    third = n_layers // 3
+def _skip_latency(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    third = anatomy.n_layers // 3
     return (_remove(protocol, tuple(range(third, max(2 * third, third + 1)))),)  # at least one block
 
 
-def _head_sweep(protocol: Protocol, n_layers: int, heads: Heads) -> tuple[Probe, ...]:
+def _head_sweep(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    n_layers, heads = anatomy.n_layers, anatomy.heads
     if protocol is Protocol.PUBLISHED:
         raise ValueError("head_sweep has no published definition yet: the atlas's own sites are to be added")
     if len(heads) != n_layers or not sum(heads):
         raise ValueError(
             f"head_sweep needs the query heads of {n_layers} blocks, and at least one; got {heads}"
         )
-    return tuple(zero(_Stream.Z, layer, head) for layer in range(n_layers) for head in range(heads[layer]))
+    return tuple(zero(Stream.Z, layer, head) for layer in range(n_layers) for head in range(heads[layer]))
+
+
+def _massive_writes(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    dims = (anatomy.needed_massive.dim,)
+    return tuple(zero(Stream.MLP_OUT, layer, positions=(0,), dims=dims) for layer in range(anatomy.n_layers))
+
+
+def _hub_mechanism(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    edits = mechanism_edits(anatomy.needed_massive, anatomy.n_layers)
+    return tuple(dict.fromkeys(edit for group in edits.values() for edit in group))
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -146,6 +165,21 @@ EXPERIMENTS: dict[str, Experiment] = {
             protocols=(Protocol.SOUND,),
             prompts_per_family=3,
         ),
+        Experiment(
+            name="massive_writes",
+            probes=_massive_writes,
+            at_massive=True,
+            reads_rise=True,
+            protocols=(Protocol.SOUND,),
+            prompts_per_family=3,
+        ),
+        Experiment(
+            name="hub_mechanism",
+            probes=_hub_mechanism,
+            at_massive=True,
+            protocols=(Protocol.SOUND,),
+            prompts_per_family=3,
+        ),
     )
 }
 
@@ -157,10 +191,20 @@ def find_experiment(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-NO_OP: Probe = patch(_Stream.RESID_POST, 0, "self")
+NO_OP = patch(Stream.RESID_POST, 0, "self")
 """Negative control: a block's output replaced by itself. What it moves is the numeric floor of the run."""
 
 
-def skip_everything(n_layers: int) -> Probe:
+def unread_position(n_layers: int) -> Edit:
+    """Negative control: after the last block only the last position is read; another position's value cannot matter."""
+    return zero(Stream.RESID_POST, n_layers - 1, positions=(0,))
+
+
+def skip_everything(n_layers: int) -> Edit:
     """Positive control: every block skipped. An instrument that does not see this sees nothing."""
     return skip(*range(n_layers))
+
+
+def controls(n_layers: int) -> tuple[Edit, Edit, Edit]:
+    """The edits every sweep makes beside its probes: two that can do nothing, and one that must do much."""
+    return NO_OP, unread_position(n_layers), skip_everything(n_layers)

@@ -8,23 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from harness.edits import Exit, Probe, to_json
+from harness.anatomy import Anatomy, Massive
+from harness.checks import Baseline, check, fit, foreign_donor
+from harness.edits import Probe, to_json
 from harness.effects import BASELINE, METRICS, Effects, PromptRecord
 from harness.engine.blocks import Stack
+from harness.engine.editing import DonorPrompts, DonorVectors
+from harness.engine.massive import find_massive, read_first_token, token_0_vectors
 from harness.engine.parity import Parity, check_parity
 from harness.engine.screen import screen
 from harness.engine.sweep import CONSTANCY, GroupResult, Item, sweep
 from harness.evidence import Check, Evidence, Question, read
-from harness.experiments import NO_OP, SUITE, Experiment, Heads, skip_everything
-from harness.floor import above_floor, floor_checks, model_noise
+from harness.experiments import SUITE, Experiment, controls
+from harness.floor import above_floor, model_noise
 from harness.latency import speedups
+from harness.mechanism import MEAN, MOVED, OTHER_TASK
 from harness.models.loading import LoadedModel
 from harness.protocols import Protocol
 from harness.provenance import code_digest, describe_source, provenance
@@ -33,9 +38,8 @@ from harness.store import Partial, Store
 from tasks.sampling import draw_suite
 from tasks.suites import suite_digest
 
-POSITIVE_CONTROL_NATS = 0.1
-FINAL_EXIT_LIMIT_NATS = 1e-6
-CONSTANT_OUTPUT_NATS = 1e-3
+DEVELOPMENT_SEED = 1_000_003
+"""Of the draw on which sites are chosen; no seed of the suite."""
 
 Progress = Callable[[float], None]
 
@@ -64,19 +68,37 @@ class Subject:
         return check_parity(self.stack, [self.loaded.encode(text) for text in texts])
 
     @cached_property
-    def _noises(self) -> dict[tuple[tuple[int, ...], ...], float]:
+    def _baselines(self) -> dict[tuple[Item, ...], Baseline]:
         return {}
 
-    def noise(self, prompts: tuple[tuple[int, ...], ...]) -> float:
-        """`model_noise` on these prompts, nats; measured once for the experiments that share a draw."""
-        if prompts not in self._noises:
-            self._noises[prompts] = model_noise(self.stack, prompts)
-        return self._noises[prompts]
+    def baseline(self, items: tuple[Item, ...]) -> Baseline:
+        """The unedited model on these prompts; measured once for the experiments that share a draw."""
+        if items not in self._baselines:
+            gap, nats, labels = foreign_donor(self.stack, items)
+            noise = model_noise(self.stack, [item.ids for item in items])
+            self._baselines[items] = Baseline(
+                noise_nats=noise, donor_gap=gap, donor_nats=nats, label_gap_nats=labels
+            )
+        return self._baselines[items]
 
-    @property
-    def heads(self) -> Heads:
-        """Query heads of each block."""
-        return tuple(parts.n_heads for parts in self.stack.blocks)
+    @cached_property
+    def massive(self) -> Massive:
+        """Where the model writes its massive activation, found on the development prompts."""
+        return find_massive(self.stack, self.development_prompts)
+
+    @cached_property
+    def development_prompts(self) -> tuple[tuple[int, ...], ...]:
+        """Prompts for choosing what to look at: a draw of its own, on which no verdict rests."""
+        draw = draw_suite(SUITE, n_per_family=10, seed=DEVELOPMENT_SEED, encode=self.loaded.encode)
+        return tuple(tuple(self.loaded.encode(pair.clean.text)) for pair in draw.pairs)
+
+    def anatomy(self, experiment: Experiment) -> Anatomy:
+        """What of this model the experiment's probes depend on."""
+        return Anatomy(
+            n_layers=self.stack.n_layers,
+            heads=tuple(parts.n_heads for parts in self.stack.blocks) if experiment.per_head else (),
+            massive=self.massive if experiment.at_massive else None,
+        )
 
     def question(
         self, experiment: Experiment, protocol: Protocol, seed: int, screen: float | None = None
@@ -86,14 +108,14 @@ class Subject:
         import transformers
 
         loaded = self.loaded
-        heads = self.heads if experiment.per_head else ()
+        anatomy = self.anatomy(experiment)
         return Question(
             model=loaded.spec.id,
             experiment=experiment.name,
             protocol=protocol,
             seed=seed,
             n_layers=self.stack.n_layers,
-            definition=experiment.definition(protocol, self.stack.n_layers, heads),
+            definition=experiment.definition(protocol, anatomy),
             suite_digest=suite_digest(SUITE),
             weights_digest=loaded.weights_digest,
             tokenizer_digest=loaded.tokenizer_digest,
@@ -103,7 +125,8 @@ class Subject:
             torch=torch.__version__.split("+")[0],
             transformers=transformers.__version__,
             code=code_digest(),
-            heads=heads,
+            heads=anatomy.heads,
+            massive=anatomy.massive,
             screen=screen if experiment.per_head else None,
         )
 
@@ -147,7 +170,7 @@ def _measure(
     loaded = subject.loaded
     prompts = draw_prompts(loaded, experiment, question.seed)
     items, records = prompts.items, prompts.records
-    asked = experiment.probes(question.protocol, question.n_layers, question.heads)
+    asked = experiment.probes(question.protocol, question.anatomy)
     screened = None
     if question.screen is not None:
         screened = screen(subject.stack, items, asked, question.screen, memory_bytes=memory_bytes)
@@ -162,14 +185,19 @@ def _measure(
             times = speedups(subject.loaded.model, [i.ids for i in items], probes[0], advance)  # type: ignore[arg-type]
         metrics = {"speedup": times[None]}
     else:
-        controls = (NO_OP, skip_everything(question.n_layers))
+        donors = {} if question.massive is None else _massive_donors(subject, items, records)
+        beside = controls(question.n_layers)
         table, base = _sweep_resumed(
-            subject, items, (*probes, *controls), experiment, question, store, memory_bytes, open_bar
+            subject, items, (*probes, *beside), donors, experiment, question, store, memory_bytes, open_bar
         )
-        noise = subject.noise(_one_a_family(items, records))
-        checks = _checks(subject, question, probes, table, base, noise)
-        floor = float(np.maximum(noise, np.abs(table["kl_nats"][-2]).max()))
         measured = {name: values[: len(probes)] for name, values in table.items()}
+        controlled = {name: values[len(probes) :] for name, values in table.items()}
+        if question.massive is not None and experiment.reads_rise:
+            first = read_first_token(subject.stack, [item.ids for item in items])
+            measured["rise_log10"] = first.rise_log10(question.massive.dim)
+        found = subject.baseline(_one_a_family(items, records))
+        checks = check(question, probes, measured, controlled, base, found, subject.parity)
+        floor = float(np.maximum(found.noise_nats, np.abs(controlled["kl_nats"][0]).max()))
         metrics = above_floor(question.dtype, measured, floor)
     effects = Effects(
         probes=probes,
@@ -229,6 +257,7 @@ def _sweep_resumed(
     subject: Subject,
     items: Sequence[Item],
     probes: tuple[Probe, ...],
+    donors: Mapping[str, DonorPrompts | DonorVectors],
     experiment: Experiment,
     question: Question,
     store: Store,
@@ -268,6 +297,7 @@ def _sweep_resumed(
                 subject.stack,
                 items,
                 probes,
+                donors=donors,
                 constancy=experiment.constancy,
                 memory_bytes=memory_bytes,
                 only=missing,
@@ -277,76 +307,23 @@ def _sweep_resumed(
     return dict(kept.metrics), dict(kept.baseline)
 
 
-def _one_a_family(items: Sequence[Item], records: Sequence[PromptRecord]) -> tuple[tuple[int, ...], ...]:
+def _one_a_family(items: Sequence[Item], records: Sequence[PromptRecord]) -> tuple[Item, ...]:
     """The first prompt of each family."""
-    first = {record.family: item.ids for item, record in reversed(list(zip(items, records, strict=True)))}
+    first = {record.family: item for item, record in reversed(list(zip(items, records, strict=True)))}
     return tuple(first.values())
 
 
-def _checks(
-    subject: Subject,
-    question: Question,
-    probes: tuple[Probe, ...],
-    table: dict[str, np.ndarray],
-    base: dict[str, np.ndarray],
-    noise: float,
-) -> tuple[Check, ...]:
-    """Controls and sanity checks. Rows after the probes are the no-op and skip-everything controls."""
-    kl = table["kl_nats"]
-    reach = float(kl[-1].mean())
-    finite = all(np.isfinite(v).all() for v in (*table.values(), *base.values()))
-    accuracy = float((base["answer_logprob"] > base["foil_logprob"]).mean())
-    checks = [
-        Check(
-            name="finite",
-            passed=bool(finite),
-            value=float(finite),
-            sentence="every measured number is finite",
-        ),
-        *floor_checks(question.dtype, kl[-2], noise),
-        Check(
-            name="positive_control",
-            passed=reach >= POSITIVE_CONTROL_NATS,
-            value=reach,
-            sentence=f"skipping every block moves at least {POSITIVE_CONTROL_NATS:g} nats on average",
-        ),
-        Check(
-            name="parity",
-            passed=True,
-            value=subject.parity.max_logit_gap,
-            sentence="largest gap between the engine's logits and the model's own on load",
-        ),
-        Check(
-            name="base_accuracy",
-            passed=True,
-            value=accuracy,
-            sentence="share of prompts on which the unedited model prefers the answer to the foil",
-            gate=False,
-        ),
-    ]
-    last = question.n_layers - 1
-    if Exit(layer=last, normed=True) in probes:
-        gap = float(np.abs(kl[probes.index(Exit(layer=last, normed=True))]).max())
-        checks.append(
-            Check(
-                name="final_exit",
-                passed=gap <= FINAL_EXIT_LIMIT_NATS,
-                value=gap,
-                sentence="early exit at the last block equals the full model",
-            )
-        )
-    if "kl_to_first_nats" in table:
-        moved = float(np.abs(table["kl_to_first_nats"][: len(probes)]).max())
-        checks.append(
-            Check(
-                name="output_depends_on_prompt",
-                passed=moved > CONSTANT_OUTPUT_NATS,
-                value=moved,
-                sentence="the edited output differs between prompts (largest KL to the first prompt's, nats)",
-                gate=question.protocol is Protocol.SOUND,
-            )
-        )
-    return tuple(checks)
+def _massive_donors(
+    subject: Subject, items: Sequence[Item], records: Sequence[PromptRecord]
+) -> dict[str, DonorPrompts | DonorVectors]:
+    """The donors of the hub-mechanism experiment, by name."""
+    mean, moved = token_0_vectors(subject.stack, subject.massive, subject.development_prompts)
+    others = []
+    for i, (item, record) in enumerate(zip(items, records, strict=True)):
+        around = [*range(i + 1, len(items)), *range(i)]
+        donor = next(j for j in around if records[j].family != record.family)
+        others.append(fit(items[donor].ids, len(item.ids)))
+    return {MEAN: mean, MOVED: moved, OTHER_TASK: others}
 
 
 class _no_bar:

@@ -16,12 +16,15 @@ from harness.models.spec import HubRepo, LocalDir, ModelSpec, PackagedGguf
 
 _HARNESS = Path(__file__).parent
 MEASURING_CODE = (
+    "anatomy.py",
+    "checks.py",
     "edits.py",
     "effects.py",
     "experiments.py",
     "measure.py",
     "floor.py",
     "latency.py",
+    "mechanism.py",
     "engine/architectures.py",
     "engine/attribution.py",
     "engine/blocks.py",
@@ -29,6 +32,7 @@ MEASURING_CODE = (
     "engine/editing.py",
     "engine/forest.py",
     "engine/fused.py",
+    "engine/massive.py",
     "engine/memory.py",
     "engine/metrics.py",
     "engine/naive.py",

@@ -22,6 +22,7 @@ TOLERANCE: Mapping[str, tuple[float, float]] = {
     "argmax_match": (0.02, 0.0),
     "kl_to_first_nats": (1e-3, 1e-3),
     "kl_to_uniform_nats": (1e-3, 1e-3),
+    "rise_log10": (1e-3, 1e-3),
     "speedup": (float("inf"), 0.0),
 }
 """Absolute and relative tolerance of a mean over prompts, per metric: above what float32 forward passes
@@ -73,7 +74,7 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
     experiment = EXPERIMENTS.get(q.experiment)
     if experiment is None:
         return f"the experiment {q.experiment} no longer exists"
-    if q.definition != experiment.definition(q.protocol, q.n_layers, q.heads):
+    if q.definition != experiment.definition(q.protocol, q.anatomy):
         return "the experiment has changed"
     if q.suite_digest != suite_digest(SUITE):
         return "the prompts have changed"

@@ -12,6 +12,7 @@ UNITS = {
     "answer_logprob": "nats",
     "top5_overlap": "share",
     "argmax_match": "share",
+    "rise_log10": "powers of ten",
     "speedup": "x",
 }
 """Unit of each metric a sweep returns; any other metric prints its own name."""

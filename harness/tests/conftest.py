@@ -123,6 +123,7 @@ def make_evidence() -> Callable[..., Evidence]:
 
     Every other field of the question can be given by name; `effects`, `checks` and `provenance` too.
     """
+    from harness.anatomy import Anatomy
     from harness.experiments import EXPERIMENTS, SUITE
     from harness.statistics.summary import summarize
     from harness.verdicts.synthetic import table
@@ -151,7 +152,10 @@ def make_evidence() -> Callable[..., Evidence]:
         rest = {name: given.pop(name) for name in ("effects", "checks", "provenance") if name in given}
         fields |= given
         experiment = EXPERIMENTS[fields["experiment"]]
-        model = (fields["protocol"], fields["n_layers"], fields.get("heads", ()))
+        anatomy = Anatomy(
+            n_layers=fields["n_layers"], heads=fields.get("heads", ()), massive=fields.get("massive")
+        )
+        model = (fields["protocol"], anatomy)
         fields.setdefault("definition", experiment.definition(*model))
         probes = experiment.probes(*model)
         levels = {"kl_nats": means, "top5_overlap": [0.6] * len(probes), "argmax_match": [0.5] * len(probes)}

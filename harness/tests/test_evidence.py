@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.anatomy import Massive
 from harness.edits import Exit, Stream, erase, skip, zero
 from harness.effects import METRICS, Effects, PromptRecord
 from harness.evidence import Check, Evidence, EvidenceCorrupt, Question, from_text, read, to_text
@@ -257,19 +258,25 @@ def test_equal_questions_have_equal_digests_and_a_changed_field_another(make_evi
     digests = {question.digest}
     for field in fields(Question):
         value = getattr(question, field.name)
-        special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25}
+        massive = Massive(layer=2, dim=7, others=(1, 3))
+        special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25, "massive": massive}
         other = special.get(field.name) or value + (1 if isinstance(value, int) else "x")
         digests.add(replace(question, **{field.name: other}).digest)
     assert len(digests) == 1 + len(fields(Question))
 
 
-def test_heads_and_a_screen_come_back_and_leave_no_trace_where_there_are_none(make_evidence: Make) -> None:
+def test_heads_a_site_and_a_screen_come_back_and_leave_no_trace_where_there_are_none(
+    make_evidence: Make,
+) -> None:
     plain = make_evidence()
-    assert not {"heads", "screen", "unmeasured"} & {*json.loads(to_text(plain)), *plain.question.to_json()}
+    assert not {"heads", "massive", "screen", "unmeasured"} & {
+        *json.loads(to_text(plain)),
+        *plain.question.to_json(),
+    }
     effects = replace(plain.effects, unmeasured=(zero(Stream.Z, 3, 1),))
-    screened = replace(
-        plain, question=replace(plain.question, heads=(2, 0, 2, 2), screen=0.25), effects=effects
-    )
+    massive = Massive(layer=2, dim=7, others=(1, 3))
+    question = replace(plain.question, heads=(2, 0, 2, 2), massive=massive, screen=0.25)
+    screened = replace(plain, question=question, effects=effects)
     again = from_text(to_text(screened))
     assert again.question == screened.question
     assert again.effects.unmeasured == (zero(Stream.Z, 3, 1),)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.anatomy import Anatomy, Massive
 from harness.edits import Edit, Exit, Probe, Stream, erase, skip, zero
 from harness.experiments import (
     ATLAS_SETS,
@@ -25,7 +26,13 @@ PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 
 
 def probes(name: str, protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
-    return EXPERIMENTS[name].probes(protocol, n_layers, (3,) * n_layers)
+    return EXPERIMENTS[name].probes(protocol, anatomy(n_layers))
+
+
+def anatomy(n_layers: int) -> Anatomy:
+    """A model of three heads a block whose massive activation is written in its middle block."""
+    massive = Massive(layer=n_layers // 2, dim=5, others=(1, 2))
+    return Anatomy(n_layers=n_layers, heads=(3,) * n_layers, massive=massive)
 
 
 def layers_of(probe: Probe) -> tuple[int, ...]:
@@ -123,34 +130,36 @@ def test_latency_leaves_out_the_middle_third_and_never_nothing(n_layers: int, na
 def test_the_definition_tells_protocols_and_depths_apart(name: str) -> None:
     experiment = EXPERIMENTS[name]
     digests = {
-        (p, n, (3,) * n): experiment.definition(p, n, (3,) * n) for p in experiment.protocols for n in DEPTHS
+        (p, anatomy(n)): experiment.definition(p, anatomy(n)) for p in experiment.protocols for n in DEPTHS
     }
     assert len(set(digests.values())) == len(digests)
     assert digests == {key: experiment.definition(*key) for key in digests}
 
 
 def test_experiments_have_different_definitions() -> None:
-    assert len({e.definition(SOUND, 8, (3,) * 8) for e in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+    assert len({e.definition(SOUND, anatomy(8)) for e in EXPERIMENTS.values()}) == len(EXPERIMENTS)
 
 
 def test_head_sweep_zeroes_each_head_of_each_block_that_has_heads() -> None:
-    found = EXPERIMENTS["head_sweep"].probes(SOUND, 3, (2, 0, 1))
+    found = EXPERIMENTS["head_sweep"].probes(SOUND, Anatomy(n_layers=3, heads=(2, 0, 1)))
     assert found == (zero(Stream.Z, 0, 0), zero(Stream.Z, 0, 1), zero(Stream.Z, 2, 0))
-    assert EXPERIMENTS["head_sweep"].definition(SOUND, 3, (2, 0, 1)) != EXPERIMENTS["head_sweep"].definition(
-        SOUND, 3, (1, 0, 2)
-    )
+    digests = {
+        EXPERIMENTS["head_sweep"].definition(SOUND, Anatomy(n_layers=3, heads=heads))
+        for heads in ((2, 0, 1), (1, 0, 2))
+    }
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize("heads", [(), (2, 2), (0, 0, 0)])
 def test_head_sweep_without_the_heads_of_every_block_is_refused(heads: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="needs the query heads of 3 blocks"):
-        EXPERIMENTS["head_sweep"].probes(SOUND, 3, heads)
+        EXPERIMENTS["head_sweep"].probes(SOUND, Anatomy(n_layers=3, heads=heads))
 
 
 def test_head_sweep_has_no_published_definition() -> None:
     assert EXPERIMENTS["head_sweep"].protocols == (SOUND,)
     with pytest.raises(ValueError, match="no published definition"):
-        EXPERIMENTS["head_sweep"].probes(PUBLISHED, 1, (1,))
+        EXPERIMENTS["head_sweep"].probes(PUBLISHED, Anatomy(n_layers=1, heads=(1,)))
 
 
 @pytest.mark.parametrize(
@@ -160,37 +169,37 @@ def test_head_sweep_has_no_published_definition() -> None:
             "early_exit",
             Protocol.PUBLISHED,
             18,
-            "20e7cad2773ca5b6e7877bf126b4ad229c09e492f6dd9372ca56500c36991def",
+            "e32ed2b188d1f4d605058358fa147febf48a4a28772cb3e57c3ce69acd6435db",
         ),
         (
             "early_exit",
             Protocol.SOUND,
             18,
-            "e402200ef0af3e9e8ef2e039595a068dc2fd2e4c28f4a3d440ca0beac387a3b4",
+            "ff0e854150d52f515f2de417809858808d08ebe3dcda71863352f35c60d67b5c",
         ),
         (
             "layer_sets",
             Protocol.PUBLISHED,
             18,
-            "35b21e7f273982ab7d04855000350b0b590b021ae0d2c58ce814dd93f1c19fd3",
+            "68aa49a49d1695a2920dffa981979d1b83de33bec50cec1f2268fe192b98ae2e",
         ),
         (
             "layer_sets",
             Protocol.SOUND,
             18,
-            "36dfebdb1bdd5dee36c57fa39a57981537671de7b384c8d567649e9253ea14b0",
+            "db75b10edab83266cc818a25e907c33c370d60d491199aefcbe21bb216949338",
         ),
         (
             "layer_sweep",
             Protocol.PUBLISHED,
             18,
-            "244823be1b4a2bd89191979888a624f4e9a08452a53849ee5b20eac1ffe3e55a",
+            "a780c5fd663f9d679a3192161b787bd70a88e0500ddfb759a554f3fcb22fff1a",
         ),
         (
             "layer_sweep",
             Protocol.SOUND,
             18,
-            "e8f016a982fc9b753e2caae211827469cf671d6ff4acce4a64e8dab6b496a972",
+            "440d43edd63b036b1379ec4878700493bcb237350e35049d469bc10b8ee6b0b3",
         ),
         (
             "skip_latency",
@@ -208,37 +217,37 @@ def test_head_sweep_has_no_published_definition() -> None:
             "early_exit",
             Protocol.PUBLISHED,
             30,
-            "509b0b1b68031c3a2de621009630f254f5485ffd0afeca639f0367648e9bacf9",
+            "b75198bb6a33132f6a53a10e23e6ab004836edc28c37524cccb01d22f9fc0c29",
         ),
         (
             "early_exit",
             Protocol.SOUND,
             30,
-            "f11c125fd65a9e81ec438068e42a2be1e8d84eb444feed1e4be6df9d862992dc",
+            "10f73157fbf003978780905fabc8311e611c41d8e175b9a898cacb500ea8f68c",
         ),
         (
             "layer_sets",
             Protocol.PUBLISHED,
             30,
-            "8f16afa010187f39d839c004625062547356b221c9efa34a69dec1da30d01462",
+            "709579510c9d70e82f75fe69472482064de96f7d7077f8da7a7397ce7f3e3ea4",
         ),
         (
             "layer_sets",
             Protocol.SOUND,
             30,
-            "daa37f763ccca8d1bbe8fe23ed9ee0179926556a4e85c943014a1a6cd13bab66",
+            "114e57832d841e67588295fd89ea09a657d583d153f74918598a857039bbbc93",
         ),
         (
             "layer_sweep",
             Protocol.PUBLISHED,
             30,
-            "1b58317b3ce419eb4c352ab7708c10c5e214783d17e046fc6a36027e7592160f",
+            "c8685aedee1699bce46b569d377c35caf9d5a518fd5a60cf336e0d87de0db7b5",
         ),
         (
             "layer_sweep",
             Protocol.SOUND,
             30,
-            "99b797d74f8d9cff85a0a16a57006fbde590676936c6b0c18a65572014ac7782",
+            "9a06d1b94d2da5ac7603014b271c5128c38a48086d7b23188e434fa174ff9bac",
         ),
         (
             "skip_latency",
@@ -258,11 +267,11 @@ def test_definitions_that_recorded_evidence_rests_on(
     name: str, protocol: Protocol, n_layers: int, digest: str
 ) -> None:
     """Written down from the recorded evidence: a changed digest makes it stale, which must be meant."""
-    assert EXPERIMENTS[name].definition(protocol, n_layers) == digest
+    assert EXPERIMENTS[name].definition(protocol, Anatomy(n_layers=n_layers)) == digest
 
 
-def _other_probes(protocol: Protocol, n_layers: int, heads: tuple[int, ...]) -> tuple[Probe, ...]:
-    first, *rest = EXPERIMENTS["layer_sweep"].probes(protocol, n_layers, heads)
+def _other_probes(protocol: Protocol, model: Anatomy) -> tuple[Probe, ...]:
+    first, *rest = EXPERIMENTS["layer_sweep"].probes(protocol, model)
     assert isinstance(first, Edit)
     return (replace(first, positions=(-1,)), *rest)
 
@@ -281,14 +290,15 @@ def _other_probes(protocol: Protocol, n_layers: int, heads: tuple[int, ...]) -> 
 )
 def test_the_definition_changes_with_whatever_is_measured(changes: dict[str, object]) -> None:
     base: Experiment = EXPERIMENTS["layer_sweep"]
-    assert replace(base).definition(SOUND, 8) == base.definition(SOUND, 8)
-    assert replace(base, **changes).definition(SOUND, 8) != base.definition(SOUND, 8)  # type: ignore[arg-type]
+    model = Anatomy(n_layers=8)
+    assert replace(base).definition(SOUND, model) == base.definition(SOUND, model)
+    assert replace(base, **changes).definition(SOUND, model) != base.definition(SOUND, model)  # type: ignore[arg-type]
 
 
 def test_the_definition_changes_with_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = EXPERIMENTS["layer_sweep"].definition(SOUND, 8)
+    before = EXPERIMENTS["layer_sweep"].definition(SOUND, Anatomy(n_layers=8))
     monkeypatch.setattr("harness.experiments.SUITE", "narrow")
-    assert EXPERIMENTS["layer_sweep"].definition(SOUND, 8) != before
+    assert EXPERIMENTS["layer_sweep"].definition(SOUND, Anatomy(n_layers=8)) != before
 
 
 def test_an_unknown_experiment_is_answered_with_the_known_ones() -> None:

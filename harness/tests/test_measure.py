@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from harness import latency, measure
+from harness.anatomy import Anatomy
 from harness.assessment import assess
 from harness.claim import Claim
 from harness.edits import erase, skip
@@ -157,7 +158,7 @@ def test_a_skipped_output_depends_on_the_prompt_and_an_erased_one_need_not(
 def test_the_record_says_what_was_asked_of_what(subject: Subject, whole: Evidence) -> None:
     question = whole.question
     assert question == subject.question(SWEEP, SOUND, 42)
-    assert question.definition == SWEEP.definition(SOUND, 4)
+    assert question.definition == SWEEP.definition(SOUND, Anatomy(n_layers=4))
     assert question.weights_digest == subject.loaded.weights_digest
     assert (question.dtype, question.device, question.n_layers) == ("float32", "cpu", 4)
     assert whole.provenance["source"] == "a local checkpoint"
@@ -225,7 +226,7 @@ def test_progress_reaches_its_total(subject: Subject, tmp_path: Path) -> None:
     measure.measure(subject, SWEEP, SOUND, 42, Store(root=tmp_path), progress=bar)
     ((label, total, steps),) = bars
     assert label == "planted_hub layer_sweep sound seed42"
-    assert total == (4 + 2) * 120
+    assert total == (4 + 3) * 120
     assert sum(steps) == pytest.approx(total)
 
 
@@ -259,7 +260,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
         measure.measure(subject, SWEEP, SOUND, 42, store, progress=interrupt_after(groups))
     question = subject.question(SWEEP, SOUND, 42)
     assert store.get(question) is None
-    partial = store.get_partial(question, (6, 120))
+    partial = store.get_partial(question, (7, 120))
     done = 0 if partial is None else int(partial.done.sum())
     assert (done > 0) == (groups > 0)
 
@@ -293,7 +294,7 @@ def test_an_interruption_between_groups_loses_none(
     monkeypatch.setattr(Store, "put_partial", put_partial)
     with pytest.raises(KeyboardInterrupt):
         measure.measure(subject, EXIT, SOUND, 42, store)
-    partial = store.get_partial(subject.question(EXIT, SOUND, 42), (6, 120))
+    partial = store.get_partial(subject.question(EXIT, SOUND, 42), (7, 120))
     assert partial is not None
     assert 0 < partial.done.sum() < 120
     assert np.isfinite(partial.metrics["kl_nats"][:, partial.done]).all()
@@ -315,7 +316,7 @@ def test_a_disk_that_fills_up_in_mid_sweep_is_told_and_loses_nothing(
     monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
     with pytest.raises(StoreUnwritable, match=r"No space left on device.*--store DIR"):
         measure.measure(subject, EXIT, SOUND, 42, store)
-    partial = store.get_partial(subject.question(EXIT, SOUND, 42), (6, 120))
+    partial = store.get_partial(subject.question(EXIT, SOUND, 42), (7, 120))
     assert partial is not None
     assert partial.done.sum() > 1
 
@@ -396,7 +397,7 @@ def broken_edit(change: Callable[..., torch.Tensor]) -> Callable[..., torch.Tens
 def does_nothing(
     _: Any, blocks: Any, layer: int, edit: Any, run: Any, donors: Any, view: Any
 ) -> torch.Tensor:
-    return blocks.run(layer, run.resid_pre, view).resid_post
+    return blocks.run(layer, run.resid_pre, view).resid_post if view.edited is None else run.resid_post
 
 
 def erases(intact: Any, blocks: Any, layer: int, edit: Any, run: Any, *rest: Any) -> torch.Tensor:
@@ -406,6 +407,14 @@ def erases(intact: Any, blocks: Any, layer: int, edit: Any, run: Any, *rest: Any
 def drifts(intact: Any, *args: Any) -> torch.Tensor:
     out = intact(*args)
     return out + 0.02 * torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+
+
+def everywhere(intact: Any, blocks: Any, layer: int, edit: Any, run: Any, donors: Any, view: Any) -> Any:
+    return intact(blocks, layer, edit, run, donors, replace(view, edited=None))
+
+
+def deaf(intact: Any, blocks: Any, layer: int, edit: Any, run: Any, *rest: Any) -> torch.Tensor:
+    return run.resid_post if edit.donor == "other_task" else intact(blocks, layer, edit, run, *rest)
 
 
 def overflows(intact: Any, blocks: Any, layer: int, edit: Any, *rest: Any) -> torch.Tensor:
@@ -419,13 +428,16 @@ def overflows(intact: Any, blocks: Any, layer: int, edit: Any, *rest: Any) -> to
         (erases, "output_depends_on_prompt"),
         (drifts, "no_op"),
         (overflows, "finite"),
+        (everywhere, "unread_position"),
+        (deaf, "foreign_donor"),
     ],
 )
 def test_a_broken_engine_fails_a_gate_and_every_verdict_is_invalid(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, gate: str
 ) -> None:
     monkeypatch.setattr(climb, "edited_post", broken_edit(change))
-    evidence = measure.measure(subject, SWEEP, SOUND, 42, Store(root=tmp_path))
+    afresh = Subject(subject.loaded)  # what was found of the unedited model is kept with the subject
+    evidence = measure.measure(afresh, SWEEP, SOUND, 42, Store(root=tmp_path))
     assert gate in {c.name for c in evidence.failed}
     found, sentence = verdict(evidence)
     assert found is Verdict.INVALID

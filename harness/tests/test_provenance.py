@@ -71,7 +71,7 @@ def test_a_docstring_of_a_function_or_attribute_does_not_change_it(copy: Path) -
 
 
 def test_a_number_changes_it(copy: Path) -> None:
-    path = copy / "measure.py"
+    path = copy / "checks.py"
     before = digest()
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace("POSITIVE_CONTROL_NATS = 0.1", "POSITIVE_CONTROL_NATS = 0.2"), "utf-8")

@@ -149,7 +149,7 @@ def test_the_tolerances_are_those_written_down() -> None:
     assert all(TOLERANCE[name] == (1e-3, 1e-3) for name in nats)
     assert TOLERANCE["top5_overlap"] == (0.01, 0.0)
     assert TOLERANCE["argmax_match"] == (0.02, 0.0)
-    assert set(TOLERANCE) == nats | {"top5_overlap", "argmax_match", "speedup"}
+    assert set(TOLERANCE) == nats | {"top5_overlap", "argmax_match", "rise_log10", "speedup"}
 
 
 def test_one_prompt_that_moves_is_judged_by_the_mean(make_evidence: Make) -> None:

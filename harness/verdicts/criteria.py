@@ -9,6 +9,7 @@ from __future__ import annotations
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
 from harness.verdicts.criterion import SEPARATION_ALPHA
 from harness.verdicts.joint_criteria import HubDepthIncreases, HubEffectTrend, HubsAt, ProfilesDiffer
+from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
 from harness.verdicts.profile_criteria import (
     ExtremeLayer,
     FamilyExtremes,
@@ -25,6 +26,7 @@ __all__ = [
     "SEPARATION_ALPHA",
     "AnyCriterion",
     "CellWithin",
+    "EditShare",
     "EveryProbe",
     "ExtremeLayer",
     "FamilyExtremes",
@@ -44,6 +46,8 @@ __all__ = [
     "TopLayers",
     "TopSpread",
     "WorstCase",
+    "WriterLeads",
+    "WriterRaises",
     "models_of",
 ]
 
@@ -62,6 +66,9 @@ SingleCriterion = (
     | CellWithin
     | WorstCase
     | SameAsDeepest
+    | WriterRaises
+    | WriterLeads
+    | EditShare
 )
 """Judged on one model's tables."""
 

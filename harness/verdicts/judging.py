@@ -8,10 +8,11 @@ from typing import assert_never
 
 from harness.claim import Claim
 from harness.protocols import Protocol
-from harness.verdicts import cells, families, hub, identities, joint, profiles
+from harness.verdicts import cells, families, hub, identities, joint, mechanism, profiles
 from harness.verdicts.criteria import (
     AnyCriterion,
     CellWithin,
+    EditShare,
     EveryProbe,
     ExtremeLayer,
     FamilyExtremes,
@@ -31,6 +32,8 @@ from harness.verdicts.criteria import (
     TopLayers,
     TopSpread,
     WorstCase,
+    WriterLeads,
+    WriterRaises,
 )
 from harness.verdicts.fdr import control_fdr
 from harness.verdicts.reading import Measured, Tables, measured
@@ -135,6 +138,12 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = identities.judge_worst_case(criterion, view)
         case SameAsDeepest():
             finding = identities.judge_same_as_deepest(criterion, view)
+        case WriterRaises():
+            finding = mechanism.judge_writer_raises(criterion, view)
+        case WriterLeads():
+            finding = mechanism.judge_writer_leads(criterion, view)
+        case EditShare():
+            finding = mechanism.judge_share(criterion, view)
         case _:
             assert_never(criterion)
     return finding

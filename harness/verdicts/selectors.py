@@ -149,7 +149,55 @@ class Heads:
         return ", ".join(f"L{layer}H{head}" for layer, head in self.heads)
 
 
-Selector = Singles | Sets | AnySet | Blocks | ExitsBefore | FinalExit | ExitAt | EveryHead | Heads
+@dataclass(frozen=True, kw_only=True)
+class Writes:
+    """The edit that zeroes what one MLP adds to some dimensions of token 0."""
+
+    layer: int
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the row meant."""
+        if not isinstance(probe, Edit) or probe.action is not Action.ZERO or probe.positions != (0,):
+            return False
+        site = probe.sites[0]
+        return (
+            len(probe.sites) == 1
+            and site.stream is Stream.MLP_OUT
+            and site.layer == self.layer
+            and site.dims != ()
+        )
+
+    def __str__(self) -> str:
+        return f"the write of the MLP of L{self.layer} to token 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromDonor:
+    """The edit that takes some dimensions of an activation from one donor."""
+
+    donor: str
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the row meant."""
+        return isinstance(probe, Edit) and probe.donor == self.donor and all(s.dims for s in probe.sites)
+
+    def __str__(self) -> str:
+        return f"the number taken from the donor '{self.donor}'"
+
+
+Selector = (
+    Singles
+    | Sets
+    | AnySet
+    | Blocks
+    | ExitsBefore
+    | FinalExit
+    | ExitAt
+    | EveryHead
+    | Heads
+    | Writes
+    | FromDonor
+)
 
 
 def _single_head(probe: Probe) -> Site | None:

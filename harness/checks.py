@@ -1,0 +1,219 @@
+"""Checks of the instrument that every measurement carries: what is known beforehand, and must come out so.
+
+A gate that fails makes every verdict on the evidence `invalid`, by name.
+
+    finite            every number is one
+    no_op             an edit that changes nothing
+    unread_position   an edit at a site that cannot matter: a position that the last block's read-out has passed
+    noise_floor       the unedited engine beside the model's own forward pass
+    foreign_donor     a patch from a prompt of another task brings exactly that prompt's prediction
+    positive_control  skipping every block does much
+    final_exit        an exit after the last block is the model
+    output_depends_on_prompt   an edited output that is the same for every prompt measures nothing
+    earlier_layer     zeroing a number before it is written does little (hub mechanism)
+
+Reported beside them, and no gates: parity, base_accuracy, shuffled_labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from harness.edits import Exit, Probe, Stream, patch
+from harness.engine.blocks import Stack
+from harness.engine.parity import Parity, own_and_engine_logits
+from harness.engine.sweep import Item, sweep
+from harness.evidence import Check, Question
+from harness.floor import LIMIT_NATS, floor_checks
+from harness.mechanism import MechanismEdit, mechanism_edits
+from harness.protocols import Protocol
+
+POSITIVE_CONTROL_NATS = 0.1
+FINAL_EXIT_LIMIT_NATS = 1e-6
+CONSTANT_OUTPUT_NATS = 1e-3
+DONOR_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.05}
+"""Largest difference between a patched run's KL and the donor's own, as a share of 1 nat + the KL."""
+EARLIER_SHARE = 0.1
+"""Zeroing the massive number before it is written may do at most this share of what zeroing it afterwards does."""
+
+Table = Mapping[str, Float[np.ndarray, "probe prompt"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What was found of the unedited model on one draw of prompts, for the experiments that share it."""
+
+    noise_nats: float
+    """See `harness.floor.model_noise`."""
+    donor_gap: float
+    """Largest |KL of a run patched from another task's prompt - KL of that prompt's own| / (1 + KL)."""
+    donor_nats: float
+    """Mean KL between a prompt and the other task's."""
+    label_gap_nats: float
+    """Mean log-probability of the own answer less that of another task's."""
+
+
+def foreign_donor(stack: Stack, items: Sequence[Item]) -> tuple[float, float, float]:
+    """Patch the last block's read-out from the next item's prompt: donor_gap, donor_nats, label_gap_nats.
+
+    Donors are cut or repeated to the item's length. The donor's prediction is transformers' own.
+    """
+    following = [*items[1:], items[0]]
+    donors = [fit(other.ids, len(item.ids)) for item, other in zip(items, following, strict=True)]
+    labelled = [
+        Item(ids=item.ids, answer=item.answer, foil=other.answer, text=item.text)
+        for item, other in zip(items, following, strict=True)
+    ]
+    last = patch(Stream.RESID_POST, stack.n_layers - 1, "other_task", positions=(-1,))
+    table, base = sweep(stack, labelled, [last], donors={"other_task": donors})
+    own = [pair[0] for pair in own_and_engine_logits(stack, [item.ids for item in items])]
+    theirs = [pair[0] for pair in own_and_engine_logits(stack, donors)]
+    expected = np.array([_kl(p, q) for p, q in zip(own, theirs, strict=True)])
+    gap = np.abs(table["kl_nats"][0] - expected) / (1.0 + expected)
+    labels = base["answer_logprob"] - base["foil_logprob"]
+    return float(gap.max()), float(expected.mean()), float(labels.mean())
+
+
+def fit(ids: Sequence[int], length: int) -> tuple[int, ...]:
+    """These tokens cut, or repeated, to a length."""
+    return tuple((list(ids) * -(-length // len(ids)))[:length])
+
+
+def check(
+    question: Question,
+    probes: Sequence[Probe],
+    measured: Table,
+    controlled: Table,
+    base: Mapping[str, Float[np.ndarray, " prompt"]],
+    baseline: Baseline,
+    parity: Parity,
+) -> tuple[Check, ...]:
+    """The checks of one sweep; `controlled` holds the rows of `harness.experiments.controls`."""
+    no_op, unread, everything = controlled["kl_nats"]
+    checks = [
+        _finite(measured, controlled, base),
+        *floor_checks(question.dtype, no_op, baseline.noise_nats),
+        _unread(question, unread),
+        *_donor_checks(question, baseline),
+        _positive(everything),
+        Check(
+            name="parity",
+            passed=True,
+            value=parity.max_logit_gap,
+            sentence="largest gap between the engine's logits and the model's own on load",
+        ),
+        Check(
+            name="base_accuracy",
+            passed=True,
+            value=float((base["answer_logprob"] > base["foil_logprob"]).mean()),
+            sentence="share of prompts on which the unedited model prefers the answer to the foil",
+            gate=False,
+        ),
+    ]
+    last = Exit(layer=question.n_layers - 1, normed=True)
+    if last in probes:
+        checks.append(_final_exit(measured["kl_nats"][probes.index(last)]))
+    if "kl_to_first_nats" in measured:
+        checks.append(_depends_on_prompt(question, measured["kl_to_first_nats"]))
+    if question.massive is not None and question.experiment == "hub_mechanism":
+        checks += _earlier(question, probes, measured["kl_nats"])
+    return tuple(checks)
+
+
+def _finite(*tables: Table) -> Check:
+    finite = all(np.isfinite(values).all() for table in tables for values in table.values())
+    sentence = "every measured number is finite"
+    return Check(name="finite", passed=bool(finite), value=float(finite), sentence=sentence)
+
+
+def _unread(question: Question, kl: np.ndarray) -> Check:
+    limit, moved = LIMIT_NATS[question.dtype], float(np.abs(kl).max())
+    return Check(
+        name="unread_position",
+        passed=moved <= limit,
+        value=moved,
+        sentence=f"erasing the last block's output at a position that is not read moves at most {limit:g} nats",
+    )
+
+
+def _donor_checks(question: Question, baseline: Baseline) -> list[Check]:
+    limit = DONOR_TOLERANCE[question.dtype]
+    arrived = baseline.donor_gap <= limit and baseline.donor_nats >= POSITIVE_CONTROL_NATS
+    return [
+        Check(
+            name="foreign_donor",
+            passed=bool(arrived),
+            value=baseline.donor_gap,
+            sentence="a read-out patched from a prompt of another task gives that prompt's own prediction, within "
+            f"{limit:g} of 1 nat + the KL between the two (which is {baseline.donor_nats:.3g} nats on average)",
+        ),
+        Check(
+            name="shuffled_labels",
+            passed=baseline.label_gap_nats > 0.0,
+            value=baseline.label_gap_nats,
+            sentence="mean log-probability of the own answer less that of another task's answer, nats",
+            gate=False,
+        ),
+    ]
+
+
+def _positive(kl: np.ndarray) -> Check:
+    reach = float(kl.mean())
+    return Check(
+        name="positive_control",
+        passed=reach >= POSITIVE_CONTROL_NATS,
+        value=reach,
+        sentence=f"skipping every block moves at least {POSITIVE_CONTROL_NATS:g} nats on average",
+    )
+
+
+def _final_exit(kl: np.ndarray) -> Check:
+    gap = float(np.abs(kl).max())
+    return Check(
+        name="final_exit",
+        passed=gap <= FINAL_EXIT_LIMIT_NATS,
+        value=gap,
+        sentence="early exit at the last block equals the full model",
+    )
+
+
+def _depends_on_prompt(question: Question, kl_to_first: np.ndarray) -> Check:
+    moved = float(np.abs(kl_to_first).max())
+    return Check(
+        name="output_depends_on_prompt",
+        passed=moved > CONSTANT_OUTPUT_NATS,
+        value=moved,
+        sentence="the edited output differs between prompts (largest KL to the first prompt's, nats)",
+        gate=question.protocol is Protocol.SOUND,
+    )
+
+
+def _earlier(question: Question, probes: Sequence[Probe], kl: np.ndarray) -> list[Check]:
+    assert question.massive is not None
+    edits = mechanism_edits(question.massive, question.n_layers)
+
+    def means(kind: MechanismEdit) -> list[float]:
+        return [float(kl[probes.index(edit)].mean()) for edit in edits[kind]]
+
+    before, after = means(MechanismEdit.BEFORE), means(MechanismEdit.ZERO)[0]
+    if not before:
+        return []
+    return [
+        Check(
+            name="earlier_layer",
+            passed=max(before) <= EARLIER_SHARE * after,
+            value=max(before),
+            sentence=f"zeroing the number before the writer moves at most {EARLIER_SHARE:.0%} of what zeroing it "
+            f"afterwards does ({after:.3g} nats)",
+        )
+    ]
+
+
+def _kl(p_logits: torch.Tensor, q_logits: torch.Tensor) -> float:
+    p, q = p_logits.double().log_softmax(-1), q_logits.double().log_softmax(-1)
+    return float((p.exp() * (p - q)).sum())

@@ -1,0 +1,172 @@
+"""Judging the hub's mechanism: WriterRaises, WriterLeads, EditShare.
+
+A share of two effects is judged through the difference of one and the share of the other, which is linear in the
+prompts: "a >= c b" holds where the mean of a - c b is at least 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from harness.anatomy import Massive
+from harness.edits import Probe
+from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
+from harness.statistics.bootstrap import percentile_interval, sample
+from harness.statistics.clusters import Clusters
+from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.paired import sign_flip
+from harness.verdicts.cells import ALPHA
+from harness.verdicts.criterion import SEPARATION_ALPHA
+from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
+from harness.verdicts.reading import Measured, Rows, invalid, say_p
+from harness.verdicts.selectors import Writes
+from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+
+TABLE = "hub_mechanism"
+
+
+def judge_writer_raises(criterion: WriterRaises, measured: Measured) -> Finding:
+    """Supported where the 95% interval of the mean power of ten lies above the factor's; refuted below."""
+    writer = _massive(measured)
+    rows = measured.rows("massive_writes", Writes(layer=writer.layer), "rise_log10")
+    if rows.problem:
+        return invalid(rows.problem)
+    sampled = rows.sampled()
+    asked = math.log10(criterion.at_least)
+    above, below = (min(1.0, 2 * p(0, asked)) for p in (sampled.p_above, sampled.p_below))
+    estimate = sampled.estimate(0)
+    factor, low, high = (format_number(10.0**x) for x in (estimate.value, estimate.low, estimate.high))
+    verdict, p = _verdict(above, below)
+    return Finding(
+        verdict=verdict,
+        sentence=f"L{writer.layer} multiplies dimension {writer.dim} of token 0 by {factor} [{low}, {high}] "
+        f"({estimate.n_prompts} prompts, {estimate.n_templates} templates), {say_p(p)}.",
+        estimate=estimate,
+        p_value=p,
+    )
+
+
+def judge_writer_leads(criterion: WriterLeads, measured: Measured) -> Finding:
+    """Supported: every other block from that depth on beaten. Refuted: one of them above it, or the writer not there.
+
+    Inconclusive: a tie.
+    """
+    profile, writer = measured.profile, _massive(measured).layer
+    profile.check_layer(writer)
+    if profile.problem:
+        return invalid(profile.problem)
+    first = math.ceil(criterion.from_depth * profile.n_layers)
+    if writer < first:
+        return Finding(
+            verdict=Verdict.REFUTED,
+            sentence=f"The writer is L{writer}, before L{first}, from where on blocks are compared.",
+        )
+    rivals = [layer for layer in range(first, profile.n_layers) if layer != writer]
+    means = profile.template_means
+    test = sign_flip(
+        means[writer] - means[rivals], profile.clusters.weights, profile.clusters.rng("sign flips")
+    )
+    p_ahead = float(test.p.max()) if (test.statistic > 0).all() else 1.0
+    p_behind = float(test.p_adjusted[test.statistic < 0].min(initial=1.0))
+    rival = rivals[int(np.argmin(test.statistic))]
+    estimate = profile.sampled.estimate(writer)
+    said = (
+        f"The writer, L{writer}, moves {estimate} when skipped; the strongest other from L{first} on is L{rival} "
+        f"with {format_number(float(profile.sampled.value[rival]))}"
+    )
+    if p_ahead < SEPARATION_ALPHA:
+        verdict, p, why = Verdict.SUPPORTED, p_ahead, say_p(p_ahead)
+    elif p_behind < SEPARATION_ALPHA:
+        verdict, p, why = Verdict.REFUTED, p_behind, f"which lies above it ({say_p(p_behind)})"
+    else:
+        verdict, p, why = Verdict.INCONCLUSIVE, min(p_ahead, 1.0), "which is a tie"
+    return Finding(verdict=verdict, sentence=f"{said}, {why}.", estimate=estimate, p_value=p)
+
+
+def judge_share(criterion: EditShare, measured: Measured) -> Finding:
+    """Supported where each edit's 95% interval satisfies the bound; refuted where one violates it (Bonferroni).
+
+    Inconclusive also where the share of the whole lies below the arithmetic's noise floor.
+    """
+    parts, whole = (_rows(measured, kind) for kind in (criterion.edit, criterion.of))
+    if len(whole.probes) != 1:
+        raise MissingEvidence(f"'{criterion.of}' stands for {len(whole.probes)} edits; a share is of one")
+    if problem := parts.problem or whole.problem:
+        return invalid(problem)
+    clusters = Clusters.of(parts.prompts)
+    means = sample(clusters, np.vstack([parts.values, whole.values]), "kl_nats")
+    floor = measured.table(TABLE).floor_nats
+    if criterion.share * means.value[-1] < floor:
+        return Finding(
+            verdict=Verdict.INCONCLUSIVE,
+            sentence=f"{criterion.share:.0%} of what {criterion.of} moves lies below the noise floor of this "
+            f"arithmetic, {format_number(floor)} nats: measure in float32 (--dtype float32).",
+            p_value=1.0,
+        )
+    sign = 1.0 if criterion.at_least is not None else -1.0
+    excess = replace(parts, values=sign * (parts.values - criterion.share * whole.values)).sampled()
+    n = len(parts.probes)
+    holds = np.array([min(1.0, 2 * excess.p_above(i, 0.0)) for i in range(n)])
+    fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])
+    verdict, p = _verdict(float(holds.max()), float(fails.min()))
+    worst = int(np.argmin(excess.value))
+    estimate = _share(means.value, means.draws, worst, clusters)
+    return Finding(
+        verdict=verdict,
+        sentence=f"'{parts.probes[worst]}' moves {estimate} of what '{whole.probes[0]}' moves "
+        f"({format_number(float(means.value[worst]))} of {format_number(float(means.value[-1]))} nats; "
+        f"{criterion.bound} is asked for), {say_p(p)}.",
+        estimate=estimate,
+        p_value=p,
+    )
+
+
+def _share(value: np.ndarray, draws: np.ndarray, i: int, clusters: Clusters) -> Estimate:
+    """Ratio of mean i to the last one, with the percentile interval of the resamples' ratios."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = percentile_interval(draws[:, i] / draws[:, -1], 0.95)
+        ratio = float(value[i] / value[-1])
+    return Estimate(
+        value=ratio,
+        low=low,
+        high=high,
+        unit="of it",
+        n_prompts=clusters.n_prompts,
+        n_templates=clusters.n_templates,
+    )
+
+
+def _verdict(p_holds: float, p_fails: float) -> tuple[Verdict, float]:
+    if p_holds <= ALPHA:
+        return Verdict.SUPPORTED, p_holds
+    if p_fails <= ALPHA:
+        return Verdict.REFUTED, p_fails
+    return Verdict.INCONCLUSIVE, p_holds
+
+
+def _massive(measured: Measured) -> Massive:
+    return _read(measured.table(TABLE).probes)
+
+
+def _rows(measured: Measured, kind: MechanismEdit) -> Rows:
+    table = measured.table(TABLE)
+    _read(table.probes)
+    chosen = list(mechanism_rows(table.probes, kind, measured.n_layers))
+    if not chosen:
+        raise MissingEvidence(f"'{TABLE}' holds no edit that does this: {kind}")
+    return Rows(
+        probes=tuple(table.probes[i] for i in chosen),
+        values=np.asarray(table.metrics["kl_nats"][chosen], dtype=float),
+        prompts=table.prompts,
+        metric="kl_nats",
+    )
+
+
+def _read(probes: tuple[Probe, ...]) -> Massive:
+    try:
+        return read_massive(probes)
+    except ValueError as error:
+        raise MissingEvidence(f"'{TABLE}' is not about one massive activation: {error}") from None
