@@ -150,6 +150,24 @@ CLAIMS = (
         "second and the last.",
     ),
     Claim(
+        id="massive-idle-before-the-write",
+        sentence="Before it is written, the number is not needed.",
+        source=OURS,
+        falsified_by="an earlier block after which the number set to zero moves more than a tenth of what it moves "
+        "after the write",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                EditShare(edit=MechanismEdit.BEFORE, of=MechanismEdit.ZERO, at_most=0.1, rationale=WHY_NOT),
+            )
+        },
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        note="Committed before the first run as a control with the same threshold, which would have made this chapter "
+        "invalid. It fired on SmolLM2-135M: 2.4 of 15.1 nats, after L2. A control must be known beforehand to do "
+        "nothing, and of this edit that was only supposed: an earlier number can be what triggers the write. So it "
+        "is a claim, and refuted.",
+    ),
+    Claim(
         id="massive-direction-matters",
         sentence="The direction matters, not the size alone: the same norm in a random direction does not do.",
         source=OURS,

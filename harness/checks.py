@@ -10,7 +10,6 @@ A gate that fails makes every verdict on the evidence `invalid`, by name.
     positive_control  skipping every block does much
     final_exit        an exit after the last block is the model
     output_depends_on_prompt   an edited output that is the same for every prompt measures nothing
-    earlier_layer     zeroing a number before it is written does little (hub mechanism)
 
 Reported beside them, and no gates: parity, base_accuracy, shuffled_labels.
 """
@@ -30,7 +29,6 @@ from harness.engine.parity import Parity, own_and_engine_logits
 from harness.engine.sweep import Item, sweep
 from harness.evidence import Check, Question
 from harness.floor import LIMIT_NATS, floor_checks
-from harness.mechanism import MechanismEdit, mechanism_edits
 from harness.protocols import Protocol
 
 POSITIVE_CONTROL_NATS = 0.1
@@ -38,8 +36,6 @@ FINAL_EXIT_LIMIT_NATS = 1e-6
 CONSTANT_OUTPUT_NATS = 1e-3
 DONOR_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.05}
 """Largest difference between a patched run's KL and the donor's own, as a share of 1 nat + the KL."""
-EARLIER_SHARE = 0.1
-"""Zeroing the massive number before it is written may do at most this share of what zeroing it afterwards does."""
 
 Table = Mapping[str, Float[np.ndarray, "probe prompt"]]
 
@@ -120,8 +116,6 @@ def check(
         checks.append(_final_exit(measured["kl_nats"][probes.index(last)]))
     if "kl_to_first_nats" in measured:
         checks.append(_depends_on_prompt(question, measured["kl_to_first_nats"]))
-    if question.massive is not None and question.experiment == "hub_mechanism":
-        checks += _earlier(question, probes, measured["kl_nats"])
     return tuple(checks)
 
 
@@ -191,27 +185,6 @@ def _depends_on_prompt(question: Question, kl_to_first: np.ndarray) -> Check:
         sentence="the edited output differs between prompts (largest KL to the first prompt's, nats)",
         gate=question.protocol is Protocol.SOUND,
     )
-
-
-def _earlier(question: Question, probes: Sequence[Probe], kl: np.ndarray) -> list[Check]:
-    assert question.massive is not None
-    edits = mechanism_edits(question.massive, question.n_layers)
-
-    def means(kind: MechanismEdit) -> list[float]:
-        return [float(kl[probes.index(edit)].mean()) for edit in edits[kind]]
-
-    before, after = means(MechanismEdit.BEFORE), means(MechanismEdit.ZERO)[0]
-    if not before:
-        return []
-    return [
-        Check(
-            name="earlier_layer",
-            passed=max(before) <= EARLIER_SHARE * after,
-            value=max(before),
-            sentence=f"zeroing the number before the writer moves at most {EARLIER_SHARE:.0%} of what zeroing it "
-            f"afterwards does ({after:.3g} nats)",
-        )
-    ]
 
 
 def _kl(p_logits: torch.Tensor, q_logits: torch.Tensor) -> float:

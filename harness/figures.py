@@ -1,8 +1,14 @@
-"""A figure a model: the per-layer profiles under both protocols. Drawn from recorded evidence. No torch."""
+"""The report's figures, one per kind and model, drawn from recorded evidence. No torch.
+
+profile    removing each block, and reading out after it: the overview
+heads      zeroing each head
+mechanism  what one number of token 0 does
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +17,7 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
+from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
 from harness.store import write_atomic
@@ -30,39 +37,56 @@ PANELS = (
     ("layer_sweep", "top5_overlap", "top-5 overlap", "Removing one block: what survives"),
     ("early_exit", "argmax_match", "argmax match", "Reading out after one block"),
 )
+BARS = (
+    MechanismEdit.SKIP,
+    MechanismEdit.SKIP_FIRST,
+    MechanismEdit.ZERO,
+    MechanismEdit.UNWRITTEN,
+    MechanismEdit.MOVED,
+    MechanismEdit.MEAN,
+    MechanismEdit.OTHER_TASK,
+    MechanismEdit.OTHER_DIM,
+    MechanismEdit.OTHER_TOKEN,
+)
+ORANGE, GREY = "#d95f02", "#888888"
+
+Tables = Mapping[tuple[str, Protocol], Effects]
 
 
-def draw_model(spec: ModelSpec, judge: Judge, path: Path) -> bool:
-    """Draw a model's profiles with 95% intervals into an SVG; False when there is nothing recorded to draw."""
+@dataclass(frozen=True, kw_only=True)
+class FigureKind:
+    """A kind of figure: what it needs, what it says in words, and how it is drawn."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Experiments, of which one at least must be recorded."""
+    caption: str
+    draw: Callable[[Any, Tables], None]
+    """Draws into a matplotlib figure."""
+    chapter: str | None = None
+    """The experiment whose chapters show it; None for the overview."""
+    all_needed: bool = True
+
+
+def draw(kind: FigureKind, spec: ModelSpec, judge: Judge, path: Path) -> bool:
+    """Draw one figure into an SVG, the seeds pooled; False when there is nothing recorded to draw."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    tables = _tables(spec.id, judge)
-    if not tables:
+    tables = _tables(kind, spec.id, judge)
+    found = {name for name, _ in tables}
+    if not tables or (kind.all_needed and found < set(kind.needs)):
         return False
     with plt.rc_context(
         {"svg.hashsalt": "claims-suite", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}
     ):
-        figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
-        for axis, (experiment, metric, label, title) in zip(axes, PANELS, strict=True):
-            for protocol in Protocol:
-                effects = tables.get((experiment, protocol))
-                if effects is not None:
-                    _profile(axis, effects, metric, protocol, NAMES[experiment, protocol])
-            axis.set_title(title, loc="left")
-            axis.set_xlabel("layer")
-            axis.set_ylabel(label)
-            axis.set_ylim(bottom=0)
-            if metric != "kl_nats":
-                axis.set_ylim(-0.03, 1.03)
-            axis.spines[["top", "right"]].set_visible(False)
-            if axis.lines:  # one experiment of the two may not be recorded
-                axis.legend(frameon=False, fontsize=8)
-        effects = next(iter(tables.values()))
+        figure = plt.figure(figsize=(13, 3.6), layout="constrained")
+        kind.draw(figure, tables)
+        first = next(iter(tables.values()))
         figure.suptitle(
-            f"{spec.title}: {len(effects.prompts)} prompts, {len(effects.families)} families, "
+            f"{spec.title}: {len(first.prompts)} prompts, {len(first.families)} families, "
             "means with 95% intervals",
             x=0.01,
             ha="left",
@@ -74,11 +98,11 @@ def draw_model(spec: ModelSpec, judge: Judge, path: Path) -> bool:
     return True
 
 
-def _tables(model: str, judge: Judge) -> dict[tuple[str, Protocol], Effects]:
+def _tables(kind: FigureKind, model: str, judge: Judge) -> dict[tuple[str, Protocol], Effects]:
     from harness.report import NoEvidence
 
     tables = {}
-    for experiment in ("layer_sweep", "early_exit"):
+    for experiment in kind.needs:
         for protocol in Protocol:
             try:
                 found = [judge.evidence(model, experiment, protocol, seed) for seed in judge.seeds]
@@ -88,14 +112,129 @@ def _tables(model: str, judge: Judge) -> dict[tuple[str, Protocol], Effects]:
     return tables
 
 
-def _profile(axis: Any, effects: Effects, metric: str, protocol: Protocol, name: str) -> None:
+def _draw_profile(figure: Any, tables: Tables) -> None:
+    for axis, (experiment, metric, label, title) in zip(figure.subplots(1, 3), PANELS, strict=True):
+        for protocol in Protocol:
+            effects = tables.get((experiment, protocol))
+            if effects is not None:
+                _profile(axis, effects, metric, *STYLE[protocol], NAMES[experiment, protocol])
+        _dress(axis, title, "layer", label)
+        axis.set_ylim(bottom=0)
+        if metric != "kl_nats":
+            axis.set_ylim(-0.03, 1.03)
+        if axis.lines:  # one experiment of the two may not be recorded
+            axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_heads(figure: Any, tables: Tables) -> None:
+    effects = tables["head_sweep", Protocol.SOUND]
+    sites = [p.heads[0] for p in effects.probes if isinstance(p, Edit)]
+    grid = np.full((1 + max(s.head or 0 for s in sites), 1 + max(s.layer for s in sites)), np.nan)
+    means = _means(effects, "kl_nats")
+    for site, (mean, _, _) in zip(sites, means, strict=True):
+        grid[site.head, site.layer] = mean
+    axis, ranked = figure.subplots(1, 2, width_ratios=(2, 1))
+    image = axis.imshow(grid, aspect="auto", origin="lower", cmap="Blues", interpolation="nearest")
+    figure.colorbar(image, ax=axis, label="KL(base || edited), nats")
+    _dress(axis, "Zeroing one head: how far the output moves", "layer", "head")
+    order = np.argsort(-means[:, 0], kind="stable")[:12]
+    _bars(ranked, [str(sites[i]) for i in order], means[order], STYLE[Protocol.SOUND][0])
+    _dress(ranked, "The twelve that move it most", "KL, nats", "")
+
+
+def _draw_mechanism(figure: Any, tables: Tables) -> None:
+    effects, writes = (tables[name, Protocol.SOUND] for name in ("hub_mechanism", "massive_writes"))
+    n_layers = len(writes.probes)
+    massive = read_massive(effects.probes)
+    rise, by_block, edits = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.3))
+    factors = _means(writes, "rise_log10")
+    rise.bar(range(n_layers), factors[:, 0], color=GREY)
+    rise.bar([massive.layer], [factors[massive.layer, 0]], color=ORANGE)
+    _dress(
+        rise, f"How far each MLP raises dimension {massive.dim} of token 0", "layer", "log10 of the factor"
+    )
+    sweep = tables.get(("layer_sweep", Protocol.SOUND))
+    if sweep is not None:
+        _profile(by_block, sweep, "kl_nats", *STYLE[Protocol.SOUND], "the block skipped")
+    kinds = (MechanismEdit.BEFORE, MechanismEdit.ZERO, MechanismEdit.AFTER)
+    rows = [row for kind in kinds for row in mechanism_rows(effects.probes, kind, n_layers)]
+    zeroed = _means(effects, "kl_nats")[rows].T
+    _line(by_block, np.arange(n_layers), zeroed, ORANGE, "o", "the number set to zero after it")
+    by_block.axvline(massive.layer, color=GREY, linewidth=0.8, linestyle=":")
+    _dress(by_block, f"By block (dotted: the writer, L{massive.layer})", "layer", "KL(base || edited), nats")
+    by_block.set_ylim(bottom=0)
+    by_block.legend(frameon=False, fontsize=8)
+    found = [(kind, row) for kind in BARS for row in mechanism_rows(effects.probes, kind, n_layers)]
+    names = [_edit_name(kind, effects.probes[row]) for kind, row in found]
+    _bars(edits, names, _means(effects, "kl_nats")[[row for _, row in found]], STYLE[Protocol.SOUND][0])
+    _dress(edits, "Edits at the writer", "KL, nats", "")
+
+
+def _edit_name(kind: MechanismEdit, probe: Any) -> str:
+    site = probe.sites[0]
+    if kind is MechanismEdit.OTHER_DIM:
+        return f"dimension {site.dims[0]} set to zero"
+    if kind is MechanismEdit.OTHER_TOKEN:
+        which = {1: "second", -1: "last"}[probe.positions[0]]
+        return f"{which} token's set to zero"
+    return str(kind).removeprefix("the number ")
+
+
+def _means(effects: Effects, metric: str) -> np.ndarray:
+    """[probe, (mean, low, high)]."""
     from harness.statistics.summary import summarize
 
+    return np.array([row[metric] for row in summarize(effects)], dtype=float)
+
+
+def _profile(axis: Any, effects: Effects, metric: str, color: str, marker: str, name: str) -> None:
     layer: Callable[[Any], int] = lambda p: p.blocks[0] if isinstance(p, Edit) else p.layer  # noqa: E731
     rows = [i for i, p in enumerate(effects.probes) if isinstance(p, Exit) or len(p.blocks) == 1]
-    means = [summary[metric] for summary in summarize(effects)]
     x = np.array([layer(effects.probes[i]) for i in rows])
-    y, low, high = np.array([means[i] for i in rows], dtype=float).T
-    color, marker = STYLE[protocol]
+    _line(axis, x, _means(effects, metric)[rows].T, color, marker, name)
+
+
+def _line(axis: Any, x: np.ndarray, y: np.ndarray, color: str, marker: str, name: str) -> None:
+    mean, low, high = y
     axis.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-    axis.plot(x, y, color=color, marker=marker, markersize=3, linewidth=1.2, label=name)
+    axis.plot(x, mean, color=color, marker=marker, markersize=3, linewidth=1.2, label=name)
+
+
+def _bars(axis: Any, names: list[str], means: np.ndarray, color: str) -> None:
+    mean, low, high = means.T
+    y = np.arange(len(names))
+    axis.barh(y, mean, xerr=(mean - low, high - mean), color=color, height=0.7, error_kw={"linewidth": 0.8})
+    axis.set_yticks(y, names)
+    axis.invert_yaxis()
+
+
+def _dress(axis: Any, title: str, x: str, y: str) -> None:
+    axis.set_title(title, loc="left")
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+FIGURES = (
+    FigureKind(
+        name="profile",
+        needs=("layer_sweep", "early_exit"),
+        caption="effect of removing each block, and of exiting after it",
+        draw=_draw_profile,
+        all_needed=False,
+    ),
+    FigureKind(
+        name="heads",
+        needs=("head_sweep",),
+        caption="effect of zeroing each head",
+        draw=_draw_heads,
+        chapter="head_sweep",
+    ),
+    FigureKind(
+        name="mechanism",
+        needs=("hub_mechanism", "massive_writes", "layer_sweep"),
+        caption="what the massive number of token 0 does, by block and by edit",
+        draw=_draw_mechanism,
+        chapter="hub_mechanism",
+    ),
+)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.models.spec import ModelSpec
@@ -12,7 +11,7 @@ from harness.verdicts.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
     from harness.evidence import Evidence
-    from harness.report import Linker, Row
+    from harness.report import Figure, Linker, Row
 
 HEADER = """# Claims
 
@@ -28,9 +27,7 @@ templates, the seeds pooled; *n* is prompts / templates.
 """
 
 
-def overview(
-    rows: Sequence[Row], specs: Sequence[ModelSpec], figures: Mapping[str, Path], link: Linker
-) -> str:
+def overview(rows: Sequence[Row], specs: Sequence[ModelSpec], figures: Sequence[Figure], link: Linker) -> str:
     """What a reader wants first: how many claims hold, fall, are artifacts, are open; for which models."""
     from harness.report import count_readings
 
@@ -43,24 +40,27 @@ def overview(
     if joint:
         lines.append(_count_line("several models", count_readings(joint), len(joint)))
     lines.append("")
-    for model, figure in figures.items():
-        title = next(spec.title for spec in specs if spec.id == model)
-        lines += [
-            f"![{title}: effect of removing each block, and of exiting after it]({link.file(figure)})",
-            "",
-        ]
+    lines += _pictures(figures, {None}, link)
     return "\n".join(lines)
 
 
-def chapter_section(name: str, rows: Sequence[Row], specs: Sequence[ModelSpec], link: Linker) -> str:
-    """One chapter: each claim with its sentence, what would falsify it, its figures and its table."""
-    lines = [f"## {name}", ""]
+def chapter_section(
+    name: str, rows: Sequence[Row], specs: Sequence[ModelSpec], figures: Sequence[Figure], link: Linker
+) -> str:
+    """One chapter: its figures; each claim with its sentence, what would falsify it, published figures and table."""
+    read = {experiment for row in rows for p in row.claim.criteria for experiment in row.claim.experiments(p)}
+    lines = [f"## {name}", "", *_pictures(figures, read, link)]
     by_claim: dict[str, list[Row]] = {}
     for row in rows:
         by_claim.setdefault(row.claim.id, []).append(row)
     for claim_rows in by_claim.values():
         lines += _claim_section(claim_rows, link)
     return "\n".join(lines)
+
+
+def _pictures(figures: Sequence[Figure], chapters: Collection[str | None], link: Linker) -> list[str]:
+    shown = [f"![{f.words}]({link.file(f.path)})" for f in figures if f.chapter in chapters]
+    return [line for picture in shown for line in (picture, "")]
 
 
 def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:

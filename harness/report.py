@@ -67,6 +67,15 @@ class Row:
                 return "open"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure that was drawn: where, what it shows, and the experiment whose chapters show it (None: overview)."""
+
+    path: Path
+    words: str
+    chapter: str | None
+
+
 class Judge:
     """Judges every cell of the report from recorded evidence."""
 
@@ -214,17 +223,19 @@ def write_report(
     seeds: Sequence[int] = SEEDS,
 ) -> Path:
     """Judge the recorded evidence, write the report and a figure a model beside the evidence; the report's path."""
-    from harness.figures import draw_model
+    from harness.figures import FIGURES, draw
 
     recorded = Recorded(root=evidence_dir)
     judge = Judge(recorded, seeds)
     rows = {name: judge.chapter(claims, specs) for name, claims in chapters.items()}
-    figures = {}
-    for spec in specs:
-        if spec.id in recorded.models():
-            target = evidence_dir / spec.id / "profile.svg"
-            if draw_model(spec, judge, target):
-                figures[spec.id] = target
+    figures = []
+    for kind in FIGURES:
+        for spec in specs:
+            target = evidence_dir / spec.id / f"{kind.name}.svg"
+            if spec.id in recorded.models() and draw(kind, spec, judge, target):
+                figures.append(
+                    Figure(path=target, words=f"{spec.title}: {kind.caption}", chapter=kind.chapter)
+                )
     write_atomic(path, render(rows, specs, figures, evidence_dir=evidence_dir, path=path).encode())
     return path
 
@@ -232,7 +243,7 @@ def write_report(
 def render(
     rows: Mapping[str, Sequence[Row]],
     specs: Sequence[ModelSpec],
-    figures: Mapping[str, Path],
+    figures: Sequence[Figure],
     *,
     evidence_dir: Path,
     path: Path,
@@ -243,7 +254,7 @@ def render(
     link = Linker(evidence_dir, path)
     parts = [overview([row for chapter in rows.values() for row in chapter], specs, figures, link)]
     for name, chapter in rows.items():
-        parts.append(chapter_section(name, chapter, specs, link))
+        parts.append(chapter_section(name, chapter, specs, figures, link))
     return "\n".join(parts)
 
 

@@ -12,7 +12,7 @@ import pytest
 from harness.claim import Claim, Published
 from harness.evidence import Check, Evidence
 from harness.experiments import EXPERIMENTS, SEEDS
-from harness.figures import draw_model
+from harness.figures import FIGURES, draw
 from harness.measure import Subject, measure
 from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
@@ -454,13 +454,13 @@ def test_how_to_run_a_model_depends_on_its_source() -> None:
 
 
 def test_there_is_no_figure_without_evidence(tmp_path: Path) -> None:
-    assert not draw_model(MADE_UP, Judge(Recorded(root=tmp_path)), tmp_path / "profile.svg")
+    assert not draw(FIGURES[0], MADE_UP, Judge(Recorded(root=tmp_path)), tmp_path / "profile.svg")
     assert not (tmp_path / "profile.svg").exists()
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_figure_of_half_the_experiments_is_drawn_without_a_warning(root: Path) -> None:
-    assert draw_model(MADE_UP, Judge(Recorded(root=root)), root / "profile.svg")
+    assert draw(FIGURES[0], MADE_UP, Judge(Recorded(root=root)), root / "profile.svg")
     assert "sound: skip the block" in (root / "profile.svg").read_text(encoding="utf-8")
 
 

@@ -1,0 +1,275 @@
+"""The hub's mechanism: the edits, the site they are about, the donors, and the verdicts at their boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness.anatomy import Anatomy, Massive
+from harness.edits import Site, Stream, skip, to_json, zero
+from harness.engine import naive
+from harness.engine.blocks import Stack
+from harness.engine.massive import find_massive, read_first_token, token_0_vectors
+from harness.experiments import EXPERIMENTS
+from harness.mechanism import (
+    MEAN,
+    MOVED,
+    OTHER_TASK,
+    MechanismEdit,
+    mechanism_edits,
+    mechanism_rows,
+    read_massive,
+)
+from harness.protocols import Protocol
+from harness.verdicts.criteria import EditShare, WriterLeads, WriterRaises
+from harness.verdicts.judging import judge_criterion
+from harness.verdicts.reading import measured
+from harness.verdicts.synthetic import table
+from harness.verdicts.verdict import MissingEvidence, Verdict
+
+MASSIVE = Massive(layer=2, dim=7, others=(1, 5))
+N_LAYERS = 4
+MODEL = Anatomy(n_layers=N_LAYERS, massive=MASSIVE)
+PROBES = EXPERIMENTS["hub_mechanism"].probes(Protocol.SOUND, MODEL)
+WRITES = EXPERIMENTS["massive_writes"].probes(Protocol.SOUND, MODEL)
+SUPPORTED, REFUTED, INCONCLUSIVE = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE
+
+
+# The edits
+
+
+def test_the_edits_by_name():
+    names = {kind: [str(e) for e in edits] for kind, edits in mechanism_edits(MASSIVE, N_LAYERS).items()}
+    assert names == {
+        MechanismEdit.SKIP: ["skip L2"],
+        MechanismEdit.SKIP_FIRST: ["skip L2 at 0"],
+        MechanismEdit.MLP: ["zero mlp_out L2 at 0"],
+        MechanismEdit.MEAN: ["patch resid_post L2[7] from mean at 0"],
+        MechanismEdit.OTHER_TASK: ["patch resid_post L2[7] from other_task at 0"],
+        MechanismEdit.ZERO: ["zero resid_post L2[7] at 0"],
+        MechanismEdit.UNWRITTEN: ["skip resid_post L2[7] at 0"],
+        MechanismEdit.MOVED: ["patch L2 from moved at 0"],
+        MechanismEdit.WHOLE_MEAN: ["patch L2 from mean at 0"],
+        MechanismEdit.OTHER_DIM: ["zero resid_post L2[1] at 0", "zero resid_post L2[5] at 0"],
+        MechanismEdit.OTHER_TOKEN: ["zero resid_post L2[7] at 1", "zero resid_post L2[7] at -1"],
+        MechanismEdit.BEFORE: ["zero resid_post L0[7] at 0", "zero resid_post L1[7] at 0"],
+        MechanismEdit.AFTER: ["zero resid_post L3[7] at 0"],
+    }
+    assert len(PROBES) == len(set(PROBES)) == sum(map(len, names.values()))
+    assert (
+        tuple(zero(Stream.MLP_OUT, layer, positions=(0,), dims=(7,)) for layer in range(N_LAYERS)) == WRITES
+    )
+
+
+@pytest.mark.parametrize("layer", range(N_LAYERS))
+def test_the_site_is_read_back_from_the_probes(layer):
+    massive = replace(MASSIVE, layer=layer)
+    probes = EXPERIMENTS["hub_mechanism"].probes(Protocol.SOUND, replace(MODEL, massive=massive))
+    assert read_massive(probes) == massive
+    for kind, edits in mechanism_edits(massive, N_LAYERS).items():
+        assert tuple(probes[row] for row in mechanism_rows(probes, kind, N_LAYERS)) == edits
+
+
+def test_probes_of_another_experiment_have_no_site():
+    with pytest.raises(ValueError, match="0 of 1 probes undo"):
+        read_massive([skip(3)])
+
+
+def test_the_experiment_asks_where_the_number_is():
+    with pytest.raises(ValueError, match="say where the model writes it"):
+        EXPERIMENTS["hub_mechanism"].probes(Protocol.SOUND, Anatomy(n_layers=4))
+
+
+def test_the_definition_tells_sites_apart():
+    sites = [MASSIVE, replace(MASSIVE, layer=1), replace(MASSIVE, dim=8), replace(MASSIVE, others=(1, 6))]
+    digests = {
+        EXPERIMENTS["hub_mechanism"].definition(Protocol.SOUND, replace(MODEL, massive=m)) for m in sites
+    }
+    assert len(digests) == 4
+
+
+# Finding it
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3_text", "lfm2"])
+def test_token_0_is_what_hooks_see(architecture, tiny, items):
+    model, prompts = tiny(architecture), [item.ids for item in items((5, 7, 5, 9))]
+    seen = read_first_token(Stack(model), prompts)
+    sites = [Site(layer=layer, stream=s) for layer in range(4) for s in (Stream.MLP_OUT, Stream.RESID_POST)]
+    for j, ids in enumerate(prompts):
+        with torch.no_grad(), naive.activations(model, sites) as kept:
+            model(input_ids=torch.tensor([ids]))
+        for layer in range(4):
+            post, write = (
+                kept[Site(layer=layer, stream=s)][0, 0].numpy() for s in (Stream.RESID_POST, Stream.MLP_OUT)
+            )
+            np.testing.assert_allclose(seen.post[layer, j], post, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(seen.mid[layer, j], post - write, rtol=1e-4, atol=1e-4)
+    factor = np.abs(seen.post[..., 3]) / np.abs(seen.mid[..., 3])
+    np.testing.assert_allclose(10 ** seen.rise_log10(3), factor, rtol=1e-9)
+
+
+def test_the_block_that_writes_a_large_number_is_found(tiny, items):
+    from copy import deepcopy
+
+    model = deepcopy(tiny("llama"))
+    with torch.no_grad():
+        model.model.layers[2].mlp.down_proj.weight[11] *= 300.0
+    stack, prompts = Stack(model), [item.ids for item in items((5, 7, 5, 9))]
+    massive = find_massive(stack, prompts)
+    assert (massive.layer, massive.dim) == (2, 11)
+    post = np.abs(read_first_token(stack, prompts).post[2]).mean(axis=0)
+    largest = {int(d) for d in np.argsort(-post)[1:3]}
+    assert largest < set(massive.others)
+    assert len(massive.others) == 4
+    assert 11 not in massive.others
+    assert find_massive(stack, prompts) == massive
+
+
+def test_the_donors_are_the_mean_and_the_mean_turned(tiny, items):
+    stack, prompts = Stack(tiny("qwen2")), [item.ids for item in items((5, 7, 5, 9))]
+    mean, moved = token_0_vectors(stack, MASSIVE, prompts)
+    whole, number = (Site(layer=2, stream=Stream.RESID_POST, dims=dims) for dims in ((), (7,)))
+    expected = read_first_token(stack, prompts).post[2].mean(axis=0)
+    np.testing.assert_allclose(mean[whole], expected, rtol=1e-6)
+    np.testing.assert_allclose(mean[number], expected, rtol=1e-6)
+    change = moved[whole].double().numpy() - np.where(np.arange(32) == 7, 0.0, expected)
+    assert np.linalg.norm(change) == pytest.approx(abs(expected[7]), rel=1e-5)
+
+
+def test_donors_have_names_of_their_own():
+    assert len({MEAN, MOVED, OTHER_TASK, "self"}) == 4
+
+
+# Verdicts
+
+
+def tables(levels, noise=1e-3, writes=(0.1, 0.2, 2.0, 0.0), sweep=(0.5, 0.4, 2.0, 0.1)):
+    """Tables whose mean kl_nats are `levels` by kind of edit (1 where not named)."""
+    by_probe = {
+        e: levels.get(kind, 1.0) for kind, es in mechanism_edits(MASSIVE, N_LAYERS).items() for e in es
+    }
+    rise = table(WRITES, {"kl_nats": [1.0] * N_LAYERS, "rise_log10": writes}, noise=noise)
+    return {
+        "hub_mechanism": table(PROBES, {"kl_nats": [by_probe[p] for p in PROBES]}, noise=noise),
+        "massive_writes": rise,
+        "layer_sweep": table([skip(i) for i in range(N_LAYERS)], {"kl_nats": sweep}, noise=noise),
+    }
+
+
+def judged(criterion, given):
+    return judge_criterion(criterion, measured(given, N_LAYERS))
+
+
+@pytest.mark.parametrize(
+    ("level", "noise", "verdict"),
+    [(1.01, 1e-3, SUPPORTED), (0.99, 1e-3, REFUTED), (1.0, 1e-3, INCONCLUSIVE), (1.01, 0.5, INCONCLUSIVE)],
+)
+def test_a_share_at_its_boundary(level, noise, verdict):
+    """Half of 2 nats is 1 nat."""
+    given = tables({MechanismEdit.SKIP: 2.0, MechanismEdit.ZERO: level}, noise)
+    asked = EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.5, rationale="a test")
+    found = judged(asked, given)
+    assert found.verdict is verdict, found.sentence
+    upside_down = EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_most=0.5, rationale="a test")
+    opposite = {SUPPORTED: REFUTED, REFUTED: SUPPORTED, INCONCLUSIVE: INCONCLUSIVE}
+    assert judged(upside_down, given).verdict is opposite[verdict]
+    if noise < 0.1:
+        assert found.estimate.value == pytest.approx(level / 2, rel=0.01)
+        assert found.estimate.low < level / 2 < found.estimate.high
+
+
+def test_one_edit_of_several_that_violates_a_bound_refutes():
+    given = tables({MechanismEdit.ZERO: 10.0, MechanismEdit.OTHER_DIM: 0.1})
+    asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")
+    assert judged(asked, given).verdict is SUPPORTED
+    effects = given["hub_mechanism"]
+    row = mechanism_rows(PROBES, MechanismEdit.OTHER_DIM, N_LAYERS)[1]
+    values = effects.metrics["kl_nats"].copy()
+    values[row] += 1.0
+    given["hub_mechanism"] = replace(effects, metrics={"kl_nats": values})
+    found = judged(asked, given)
+    assert found.verdict is REFUTED
+    assert "'zero resid_post L2[5] at 0' moves 0.11 " in found.sentence
+
+
+def test_a_share_below_the_noise_floor_is_not_judged():
+    given = tables({MechanismEdit.ZERO: 0.3, MechanismEdit.OTHER_DIM: 0.0})
+    asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")
+    assert judged(asked, given).verdict is SUPPORTED
+    given["hub_mechanism"] = replace(given["hub_mechanism"], floor_nats=0.05)
+    assert judged(asked, given).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("power", "verdict"), [(1.71, SUPPORTED), (1.69, REFUTED), (np.log10(50), INCONCLUSIVE)]
+)
+def test_the_factor_at_its_boundary(power, verdict):
+    found = judged(WriterRaises(at_least=50.0, rationale="a test"), tables({}, writes=(9.0, 9.0, power, 9.0)))
+    assert found.verdict is verdict, found.sentence
+    assert found.sentence.startswith(
+        f"L2 multiplies dimension 7 of token 0 by {10**found.estimate.value:.3g} ["
+    )
+    assert found.estimate.value == pytest.approx(power, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "depth", "verdict"),
+    [
+        ((0.5, 0.4, 2.0, 0.1), 0.0, SUPPORTED),
+        ((3.0, 0.4, 2.0, 0.1), 0.0, REFUTED),
+        ((2.0, 0.4, 2.0, 0.1), 0.0, INCONCLUSIVE),
+        ((3.0, 0.4, 2.0, 0.1), 0.25, SUPPORTED),
+        ((3.0, 3.0, 2.0, 0.1), 0.25, REFUTED),
+        ((3.0, 3.0, 2.0, 0.1), 0.5, SUPPORTED),
+        ((0.5, 0.4, 2.0, 0.1), 0.75, REFUTED),
+    ],
+)
+def test_the_writer_leads_the_blocks_it_is_compared_with(sweep, depth, verdict):
+    found = judged(WriterLeads(from_depth=depth, rationale="a test"), tables({}, sweep=sweep))
+    assert found.verdict is verdict, found.sentence
+
+
+def test_a_value_that_is_not_finite_makes_a_share_invalid():
+    given = tables({})
+    values = given["hub_mechanism"].metrics["kl_nats"].copy()
+    values[0, 0] = np.nan
+    given["hub_mechanism"] = replace(given["hub_mechanism"], metrics={"kl_nats": values})
+    asked = EditShare(edit=MechanismEdit.SKIP, of=MechanismEdit.ZERO, at_least=0.5, rationale="a test")
+    assert judged(asked, given).verdict is Verdict.INVALID
+
+
+def test_tables_of_something_else_are_missing_evidence():
+    asked = EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.5, rationale="a test")
+    with pytest.raises(MissingEvidence, match="was not measured"):
+        judged(asked, {"layer_sweep": tables({})["layer_sweep"]})
+    with pytest.raises(MissingEvidence, match="not about one massive activation"):
+        judged(asked, {"hub_mechanism": tables({})["layer_sweep"]})
+    with pytest.raises(MissingEvidence, match="stands for 2 edits"):
+        judged(replace(asked, of=MechanismEdit.OTHER_DIM), tables({}))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, rationale="a test"),
+        lambda: EditShare(
+            edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.1, at_most=0.2, rationale="a test"
+        ),
+        lambda: WriterRaises(at_least=1.0, rationale="a test"),
+        lambda: WriterLeads(from_depth=1.0, rationale="a test"),
+    ],
+)
+def test_a_criterion_without_a_meaning_is_refused(make):
+    with pytest.raises(ValueError):  # noqa: PT011
+        make()
+
+
+def test_the_site_comes_back_from_json():
+    assert Massive.from_json(MASSIVE.to_json()) == MASSIVE
+    with pytest.raises(TypeError, match="no site"):
+        Massive.from_json({"layer": "2", "dim": 7, "others": []})
+    assert to_json(PROBES[6]) == {"action": "skip", "sites": [[2, "resid_post", None, [7]]], "positions": [0]}
