@@ -23,21 +23,17 @@ WHY_INTACT = "the least effect that this suite lets a hub have: below it the mod
 WHY_MOST = "most of an effect is more than half of it"
 WHY_NOT = "an edit that does a tenth of the other is not the same edit"
 
+THERE_IS_ONE = WriterRaises(at_least=50.0, rationale="a quarter of the factor in the published example, 198")
+"""Every other card presupposes it: of a number that nothing raises, nothing is claimed."""
+
 CLAIMS = (
     Claim(
         id="massive-write-50x",
-        sentence="One MLP multiplies one number of the first token more than fifty-fold.",
+        sentence="The MLP that adds most to one number of the first token multiplies it more than fifty-fold.",
         source=OURS,
         falsified_by="the largest write of any MLP to token 0 multiplying its number by less than 50",
         models=EVERY_MODEL,
-        criteria={
-            SOUND: (
-                WriterRaises(
-                    at_least=50.0,
-                    rationale="a quarter of the factor in the published example, 198",
-                ),
-            )
-        },
+        criteria={SOUND: (THERE_IS_ONE,)},
         published=(
             Published(value="117 to 23147", unit="", what="L11, token 0, dimension 507", source=MEASURED),
         ),
@@ -48,7 +44,12 @@ CLAIMS = (
         source=OURS,
         falsified_by="another block whose skip moves the prediction more",
         models=EVERY_MODEL,
-        criteria={SOUND: (WriterLeads(rationale="a hub beats every other block; see hub-exists"),)},
+        criteria={
+            SOUND: (
+                WriterLeads(rationale="a hub beats every other block; see hub-exists"),
+                THERE_IS_ONE,
+            )
+        },
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
         note="Known beforehand for SmolLM2-135M alone, from hub-exists: its hub is L0, and its writer L11.",
     ),
@@ -65,6 +66,7 @@ CLAIMS = (
                     rationale="the first blocks build the token embeddings and matter for another reason; a sixth is "
                     "the share that the atlas's 3B study skipped as 'the first blocks'",
                 ),
+                THERE_IS_ONE,
             )
         },
     ),
@@ -79,6 +81,7 @@ CLAIMS = (
                 EditShare(
                     edit=MechanismEdit.SKIP_FIRST, of=MechanismEdit.SKIP, at_least=0.5, rationale=WHY_MOST
                 ),
+                THERE_IS_ONE,
             )
         },
     ),
@@ -89,15 +92,18 @@ CLAIMS = (
         falsified_by="more than 0.1 nats moved by the mean, or by the number of a prompt of another task",
         models=EVERY_MODEL,
         criteria={
-            SOUND: tuple(
-                EveryProbe(
-                    experiment="hub_mechanism",
-                    select=FromDonor(donor=donor),
-                    metric="kl_nats",
-                    at_most=INTACT,
-                    rationale=WHY_INTACT,
-                )
-                for donor in (MEAN, OTHER_TASK)
+            SOUND: (
+                *(
+                    EveryProbe(
+                        experiment="hub_mechanism",
+                        select=FromDonor(donor=donor),
+                        metric="kl_nats",
+                        at_most=INTACT,
+                        rationale=WHY_INTACT,
+                    )
+                    for donor in (MEAN, OTHER_TASK)
+                ),
+                THERE_IS_ONE,
             )
         },
         published=(
@@ -113,6 +119,7 @@ CLAIMS = (
         criteria={
             SOUND: (
                 EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.5, rationale=WHY_MOST),
+                THERE_IS_ONE,
             )
         },
         published=(Published(value=10.6, unit="nats", what="the number set to zero", source=MEASURED),),
@@ -131,6 +138,7 @@ CLAIMS = (
                     at_least=0.5,
                     rationale=f"{WHY_MOST}; zero overshoots where the number was not zero before the write",
                 ),
+                THERE_IS_ONE,
             )
         },
     ),
@@ -141,9 +149,12 @@ CLAIMS = (
         falsified_by="one of them moving more than a tenth of what the massive number set to zero moves",
         models=EVERY_MODEL,
         criteria={
-            SOUND: tuple(
-                EditShare(edit=edit, of=MechanismEdit.ZERO, at_most=0.1, rationale=WHY_NOT)
-                for edit in (MechanismEdit.OTHER_DIM, MechanismEdit.OTHER_TOKEN)
+            SOUND: (
+                *(
+                    EditShare(edit=edit, of=MechanismEdit.ZERO, at_most=0.1, rationale=WHY_NOT)
+                    for edit in (MechanismEdit.OTHER_DIM, MechanismEdit.OTHER_TOKEN)
+                ),
+                THERE_IS_ONE,
             )
         },
         note="The other dimensions are the two next largest of token 0 and two at random; the other tokens are the "
@@ -159,6 +170,7 @@ CLAIMS = (
         criteria={
             SOUND: (
                 EditShare(edit=MechanismEdit.BEFORE, of=MechanismEdit.ZERO, at_most=0.1, rationale=WHY_NOT),
+                THERE_IS_ONE,
             )
         },
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
@@ -176,6 +188,7 @@ CLAIMS = (
         criteria={
             SOUND: (
                 EditShare(edit=MechanismEdit.MOVED, of=MechanismEdit.ZERO, at_least=0.5, rationale=WHY_MOST),
+                THERE_IS_ONE,
             )
         },
     ),

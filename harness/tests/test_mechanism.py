@@ -196,6 +196,19 @@ def test_one_edit_of_several_that_violates_a_bound_refutes():
     assert "'zero resid_post L2[5] at 0' moves 0.11 " in found.sentence
 
 
+def test_there_is_no_share_of_what_does_nothing_nor_of_edits_that_are_not_there():
+    asked = EditShare(edit=MechanismEdit.BEFORE, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")
+    nothing = {MechanismEdit.ZERO: 1e-9, MechanismEdit.BEFORE: 1e-3}
+    found = judged(asked, tables(nothing, noise=1e-12))
+    assert found.verdict is INCONCLUSIVE
+    assert "no effect to take a share of" in found.sentence
+    massive = replace(MASSIVE, layer=0)
+    probes = EXPERIMENTS["hub_mechanism"].probes(Protocol.SOUND, replace(MODEL, massive=massive))
+    found = judged(asked, {"hub_mechanism": table(probes, {"kl_nats": [1.0] * len(probes)})})
+    assert found.verdict is INCONCLUSIVE
+    assert "no such edit" in found.sentence
+
+
 def test_a_share_below_the_noise_floor_is_not_judged():
     given = tables({MechanismEdit.ZERO: 0.3, MechanismEdit.OTHER_DIM: 0.0})
     asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")

@@ -89,22 +89,28 @@ def judge_writer_leads(criterion: WriterLeads, measured: Measured) -> Finding:
 def judge_share(criterion: EditShare, measured: Measured) -> Finding:
     """Supported where each edit's 95% interval satisfies the bound; refuted where one violates it (Bonferroni).
 
-    Inconclusive also where the share of the whole lies below the arithmetic's noise floor.
+    Inconclusive where there is no such edit, and where the whole is no effect that a share could be taken of, or its
+    share lies below the arithmetic's noise floor.
     """
     parts, whole = (_rows(measured, kind) for kind in (criterion.edit, criterion.of))
     if len(whole.probes) != 1:
         raise MissingEvidence(f"'{criterion.of}' stands for {len(whole.probes)} edits; a share is of one")
     if problem := parts.problem or whole.problem:
         return invalid(problem)
+    if not parts.probes:
+        return _undecided(f"This model has no such edit: {criterion.edit}.")
     clusters = Clusters.of(parts.prompts)
     means = sample(clusters, np.vstack([parts.values, whole.values]), "kl_nats")
-    floor = measured.table(TABLE).floor_nats
-    if criterion.share * means.value[-1] < floor:
-        return Finding(
-            verdict=Verdict.INCONCLUSIVE,
-            sentence=f"{criterion.share:.0%} of what {criterion.of} moves lies below the noise floor of this "
-            f"arithmetic, {format_number(floor)} nats: measure in float32 (--dtype float32).",
-            p_value=1.0,
+    effect, floor = means.estimate(len(parts.probes)), measured.table(TABLE).floor_nats
+    if effect.low < criterion.min_effect_nats:
+        return _undecided(
+            f"There is no effect to take a share of: {criterion.of} moves {effect}, and its lower bound is not "
+            f"{format_number(criterion.min_effect_nats)} nats."
+        )
+    if criterion.share * effect.value < floor:
+        return _undecided(
+            f"{criterion.share:.0%} of what {criterion.of} moves lies below the noise floor of this "
+            f"arithmetic, {format_number(floor)} nats: measure in float32 (--dtype float32)."
         )
     sign = 1.0 if criterion.at_least is not None else -1.0
     excess = replace(parts, values=sign * (parts.values - criterion.share * whole.values)).sampled()
@@ -139,6 +145,10 @@ def _share(value: np.ndarray, draws: np.ndarray, i: int, clusters: Clusters) -> 
     )
 
 
+def _undecided(sentence: str) -> Finding:
+    return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=1.0)
+
+
 def _verdict(p_holds: float, p_fails: float) -> tuple[Verdict, float]:
     if p_holds <= ALPHA:
         return Verdict.SUPPORTED, p_holds
@@ -155,8 +165,6 @@ def _rows(measured: Measured, kind: MechanismEdit) -> Rows:
     table = measured.table(TABLE)
     _read(table.probes)
     chosen = list(mechanism_rows(table.probes, kind, measured.n_layers))
-    if not chosen:
-        raise MissingEvidence(f"'{TABLE}' holds no edit that does this: {kind}")
     return Rows(
         probes=tuple(table.probes[i] for i in chosen),
         values=np.asarray(table.metrics["kl_nats"][chosen], dtype=float),

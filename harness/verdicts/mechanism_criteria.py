@@ -66,6 +66,8 @@ class EditShare(Criterion):
     of: MechanismEdit
     at_least: float | None = None
     at_most: float | None = None
+    min_effect_nats: float = 0.1
+    """Least effect, at the lower bound, of which a share is taken."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
