@@ -1,4 +1,4 @@
-"""Planted models: small Qwen2 checkpoints wired by hand, so that the truth about them is known.
+"""Planted models: small Qwen2 or Llama checkpoints wired by hand, so that the truth about them is known.
 
     hub             one block is the hub                               harness.planted.hub
     null            every block has an exact twin, so none is          harness.planted.null
@@ -6,7 +6,12 @@
     redundant_pair  either of two blocks can be skipped, not both      harness.planted.redundant_pair
     fact            one MLP looks answers up, one head delivers them   harness.planted.fact
     late_read       early exit works from one block on                 harness.planted.late_read
+    massive         one MLP writes one huge number at token 0          harness.planted.massive
+    steerable       one direction moves the answers, below one block   harness.planted.steerable
+    two_skills      two skills, each along a direction of its own      harness.planted.two_skills
     random          random weights, nothing planted                    harness.planted.random_weights
+
+`build_matched_null` stands beside them: the null of a checkpoint that is there already, harness.planted.matched_null.
 
 Each is built in seconds and saved as an ordinary checkpoint (config.json, model.safetensors, tokenizer)
 with planted.json, which states the truth. Importing this package imports neither torch nor transformers;
@@ -17,20 +22,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.planted.checkpoint import TRUTH_FILE, read_truth
+from harness.planted.checkpoint import TRUTH_FILE, read_truth, save_as_llama
 from harness.planted.copy_head import build_copy_head, copy_head_plan
 from harness.planted.fact import build_fact, fact_plan
 from harness.planted.hub import build_hub, hub_plan
 from harness.planted.late_read import build_late_read, late_read_plan
+from harness.planted.massive import build_massive, massive_plan
+from harness.planted.matched_null import build_matched_null
 from harness.planted.null import build_null, null_plan, twin_pairs
 from harness.planted.random_weights import build_random
 from harness.planted.redundant_pair import build_redundant_pair, redundant_pair_plan
+from harness.planted.steerable import build_steerable, steerable_plan
 from harness.planted.tokenizer import train_tokenizer
+from harness.planted.two_skills import build_two_skills, two_skills_plan
 from harness.planted.writers import Plan
 
 __all__ = [
+    "ARCHITECTURES",
     "BUILDERS",
     "PLANTED_FOR",
     "TRUTH_FILE",
@@ -40,19 +51,26 @@ __all__ = [
     "build_fact",
     "build_hub",
     "build_late_read",
+    "build_massive",
+    "build_matched_null",
     "build_null",
     "build_random",
     "build_redundant_pair",
+    "build_steerable",
+    "build_two_skills",
     "copy_head_plan",
     "fact_plan",
     "hub_plan",
     "late_read_plan",
+    "massive_plan",
     "null_plan",
     "read_plan",
     "read_truth",
     "redundant_pair_plan",
+    "steerable_plan",
     "train_tokenizer",
     "twin_pairs",
+    "two_skills_plan",
 ]
 
 BUILDERS: Mapping[str, Callable[..., Path]] = {
@@ -60,17 +78,24 @@ BUILDERS: Mapping[str, Callable[..., Path]] = {
     "fact": build_fact,
     "hub": build_hub,
     "late_read": build_late_read,
+    "massive": build_massive,
     "null": build_null,
     "random": build_random,
     "redundant_pair": build_redundant_pair,
+    "steerable": build_steerable,
+    "two_skills": build_two_skills,
 }
 """Kind of planted model -> what builds it."""
+
+ARCHITECTURES = ("qwen2", "llama")
 
 PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "layer_sweep": ("hub", "fact", "null"),
     "layer_sets": ("redundant_pair",),
     "early_exit": ("late_read",),
     "head_sweep": ("copy_head", "fact"),
+    "massive_writes": ("massive",),
+    "hub_mechanism": ("massive",),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the
@@ -81,23 +106,35 @@ _PLANS: Mapping[str, Callable[..., Plan]] = {
     "fact": fact_plan,
     "hub": hub_plan,
     "late_read": late_read_plan,
+    "massive": massive_plan,
     "null": null_plan,
     "redundant_pair": redundant_pair_plan,
+    "steerable": steerable_plan,
+    "two_skills": two_skills_plan,
 }
 
 
-def build(kind: str, directory: str | Path, **parameters: Any) -> Path:
+def build(kind: str, directory: str | Path, *, architecture: str = "qwen2", **parameters: Any) -> Path:
     """Build a planted model of `kind` in an empty or new `directory` and return the directory.
 
+    Of architecture "llama" it is the same function without biases; see `harness.planted.checkpoint.save_as_llama`.
+
     Raises:
-        ValueError: the kind is unknown, or a parameter is out of its range.
+        ValueError: the kind or the architecture is unknown, or a parameter is out of its range.
         FileExistsError: the directory is not empty.
     """
     if kind not in BUILDERS:
         raise ValueError(
             f"unknown kind of planted model {kind!r}: expected one of {', '.join(sorted(BUILDERS))}"
         )
-    return BUILDERS[kind](directory, **parameters)
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"unknown architecture of planted model {architecture!r}: expected one of {', '.join(ARCHITECTURES)}"
+        )
+    if architecture == "qwen2":
+        return BUILDERS[kind](directory, **parameters)
+    with TemporaryDirectory() as scratch:
+        return save_as_llama(BUILDERS[kind](Path(scratch) / "model", **parameters), directory)
 
 
 def read_plan(directory: str | Path) -> Plan:

@@ -11,6 +11,7 @@ follows, so a name after an open bracket is a token of its own. (Qwen2 itself ha
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
-"""Token 0: end of text and padding. There is no beginning-of-text token, as in Qwen2."""
+"""Token 0: end of text and padding. There is no beginning-of-text token, as in Qwen2, but see `opening_texts`."""
 
 MAX_VOCAB_SIZE = 4096
 """Room for every word of the task families as one token, besides the 256 bytes and END_OF_TEXT."""
@@ -69,6 +70,18 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = MAX_VOCAB_SIZE) -
     )
     merges: Any = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
     return Qwen2Tokenizer(vocab=bpe.get_vocab(), merges=merges)
+
+
+def opening_texts(tokenizer: Qwen2Tokenizer) -> Qwen2Tokenizer:
+    """A copy of the tokenizer that puts END_OF_TEXT in front of every text, as GPT-2's models were trained."""
+    from tokenizers.processors import TemplateProcessing
+
+    opening = copy.deepcopy(tokenizer)
+    opening.bos_token = END_OF_TEXT
+    opening.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, opening.bos_token_id)]
+    )
+    return opening
 
 
 def suite_texts() -> tuple[str, ...]:

@@ -144,6 +144,27 @@ class Plan:
         Raises:
             ValueError: `token_ids` is empty, or a block or a head is named that does not exist.
         """
+        self.check(token_ids, skip=skip, zero_heads=zero_heads)
+        read = self.embed_read[list(token_ids)]
+        stream = self.embed_write[token_ids[-1]].copy()
+        for layer, writer in enumerate(self.writers):
+            if layer not in skip:
+                stream += writer.write(read, without={h for at, h in zero_heads if at == layer})
+        logits: np.ndarray = self.unembed @ stream
+        return logits
+
+    def check(
+        self,
+        token_ids: Sequence[int],
+        *,
+        skip: Collection[int],
+        zero_heads: Collection[tuple[int, int]],
+    ) -> None:
+        """Refuse what `logits` cannot compute.
+
+        Raises:
+            ValueError: `token_ids` is empty, or a block or a head is named that does not exist.
+        """
         if not len(token_ids):
             raise ValueError("closed form of no tokens: expected at least one")
         unknown = sorted(set(skip) - set(range(len(self.writers))))
@@ -161,13 +182,6 @@ class Plan:
                 f"no heads {missing} (layer, head) to zero: the model has blocks 0 to "
                 f"{len(self.writers) - 1} of {N_HEADS} heads"
             )
-        read = self.embed_read[list(token_ids)]
-        stream = self.embed_write[token_ids[-1]].copy()
-        for layer, writer in enumerate(self.writers):
-            if layer not in skip:
-                stream += writer.write(read, without={h for at, h in zero_heads if at == layer})
-        logits: np.ndarray = self.unembed @ stream
-        return logits
 
     def kl_nats(
         self,
@@ -184,7 +198,14 @@ class Plan:
 def position_pattern(
     query: Float[np.ndarray, " head"], key: Float[np.ndarray, " head"], *, n_pos: int
 ) -> Float[np.ndarray, " pos"]:
-    """Attention of the last of `n_pos` positions, for a query and a key that are the same at every position.
+    """Attention of the last of `n_pos` positions, for a query and a key that are the same at every position."""
+    return softmax(position_scores(query, key, n_pos=n_pos))
+
+
+def position_scores(
+    query: Float[np.ndarray, " head"], key: Float[np.ndarray, " head"], *, n_pos: int
+) -> Float[np.ndarray, " pos"]:
+    """Scores of the last of `n_pos` positions before the softmax, as in `position_pattern`.
 
     Rotary embedding turns the pair of dimensions (i, i + 8) by position x theta**(-i / 8); as complex
     numbers the score at distance n is Re(sum_i q_i conj(k_i) exp(1j n theta**(-i / 8))) / sqrt(16).
@@ -193,9 +214,8 @@ def position_pattern(
     frequency = ROPE_THETA ** (-np.arange(half) / half)
     distance = np.arange(n_pos - 1, -1, -1)
     product = (query[:half] + 1j * query[half:]) * np.conj(key[:half] + 1j * key[half:])
-    score = (product * np.exp(1j * distance[:, None] * frequency)).sum(-1).real / np.sqrt(D_HEAD)
-    pattern: np.ndarray = np.exp(_log_softmax(score))
-    return pattern
+    scores: np.ndarray = (product * np.exp(1j * distance[:, None] * frequency)).sum(-1).real / np.sqrt(D_HEAD)
+    return scores
 
 
 def kl_of_logits(base: Float[np.ndarray, " vocab"], edited: Float[np.ndarray, " vocab"]) -> float:
@@ -285,6 +305,12 @@ def silu(x: np.ndarray) -> np.ndarray:
     """The activation of every MLP, x sigmoid(x); any shape."""
     activated: np.ndarray = x / (1.0 + np.exp(-x))
     return activated
+
+
+def softmax(scores: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:
+    """Attention, from the scores of one query."""
+    attention: np.ndarray = np.exp(_log_softmax(scores))
+    return attention
 
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness import planted
 from harness.experiments import EXPERIMENTS
 from harness.planted import checkpoint, hub, null
-from harness.planted.tokenizer import suite_texts, train_tokenizer
+from harness.planted.tokenizer import opening_texts, suite_texts, train_tokenizer
 from harness.planted.writers import CONST, NORM_WEIGHT, SQUARES_LIMIT, WRITE, random_writer
 from tasks.suites import SUITES
 from tasks.tokens import verify_pair
@@ -245,6 +245,7 @@ def test_loads_without_warnings_with_its_tokenizer(kind, tmp_path, tokenizer, ca
         "copy_head": {"layer": 1, "head": 0},
         "fact": {"layer": 1, "mover": (2, 3)},
         "late_read": {"layer": 1},
+        "massive": {"layer": 1},
         "redundant_pair": {"first": 0, "second": 2, "reader": 3},
     }.get(kind, {})
     directory = planted.build(kind, tmp_path / "model", n_layers=4, tokenizer=tokenizer, **parameters)
@@ -260,9 +261,10 @@ def test_loads_without_warnings_with_its_tokenizer(kind, tmp_path, tokenizer, ca
     assert not any(info.values())
     assert type(model).__name__ == "Qwen2ForCausalLM"
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    reading = opening_texts(tokenizer) if kind == "massive" else tokenizer
     for text in suite_texts()[::97]:
-        assert loaded(text).input_ids == tokenizer(text).input_ids
-        assert loaded.decode(loaded(text).input_ids) == text
+        assert loaded(text).input_ids == reading(text).input_ids
+        assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True) == text
 
 
 def test_truth_is_written_beside_the_weights(tmp_path, tokenizer):
@@ -332,7 +334,7 @@ def test_tokenizer_reads_digits_and_any_bytes(tokenizer):
     [
         (
             lambda d: planted.build("hubb", d),
-            "unknown kind of planted model 'hubb': expected one of copy_head, fact, hub, late_read, null",
+            "unknown kind of planted model 'hubb': expected one of copy_head, fact, hub, late_read, massive, null",
         ),
         (lambda d: hub.build_hub(d, layer=8, n_layers=8, texts=["a"]), "hub layer is 8, expected 0 to 7"),
         (lambda d: hub.build_hub(d, layer=0, background=0.4, texts=["a"]), "expected 0 < 3 x background"),
