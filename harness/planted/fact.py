@@ -47,7 +47,7 @@ from harness.planted.channel import (
     without_neurons,
 )
 from harness.planted.checkpoint import plan_tensors, save_checkpoint
-from harness.planted.tokenizer import suite_texts, train_tokenizer
+from harness.planted.tokenizer import one_token, suite_texts, train_tokenizer
 from harness.planted.writers import (
     D_HEAD,
     D_SEEN,
@@ -283,7 +283,7 @@ def build_fact(
         FileExistsError: the directory is not empty.
     """
     tokenizer = tokenizer or train_tokenizer(suite_texts() if texts is None else texts)
-    by_id = [(_one_token(tokenizer, subject), _one_token(tokenizer, answer)) for subject, answer in facts]
+    by_id = [(one_token(tokenizer, subject), one_token(tokenizer, answer)) for subject, answer in facts]
     parameters: dict[str, Any] = {
         "facts": [list(fact) for fact in by_id],
         "layer": layer,
@@ -306,10 +306,3 @@ def build_fact(
     return save_checkpoint(
         directory, tensors=fact_tensors(plan), tokenizer=tokenizer, n_layers=n_layers, truth=truth
     )
-
-
-def _one_token(tokenizer: Qwen2Tokenizer, word: str) -> int:
-    ids: list[int] = tokenizer(word).input_ids
-    if len(ids) != 1:
-        raise ValueError(f"{word!r} is {len(ids)} tokens, expected one: a fact is about single tokens")
-    return ids[0]

@@ -35,7 +35,7 @@ there, through r and not through v.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,25 +53,22 @@ from harness.planted.channel import (
     without_neurons,
 )
 from harness.planted.checkpoint import plan_tensors, save_checkpoint
-from harness.planted.tokenizer import suite_texts, train_tokenizer
+from harness.planted.marks import CODE, mark_attention, wire_mark_head, without_group
+from harness.planted.tokenizer import one_token, suite_texts, train_tokenizer
 from harness.planted.writers import (
     CONST,
     CONSTANT,
-    D_HEAD,
     D_MODEL,
     D_READ,
     D_WRITE,
     N_HEADS,
-    N_KV_HEADS,
     READ,
-    ROPE_THETA,
     WRITE,
     Plan,
     Writer,
     kl_of_logits,
     random_embeddings,
     random_writer,
-    softmax,
 )
 
 if TYPE_CHECKING:
@@ -92,14 +89,7 @@ CONTRAST_WORDS = (
 RAISED = (" yes", " Yes", "yes", " known", "known", " certain", " sure")
 LOWERED = (" no", " No", "no", " unknown", "unknown", " uncertain", " unsure")
 
-CODE = 0.5
-"""Absolute value of mark, side and decoy sign in READ."""
-
-MARK_SCORE = 144.0
-"""Product of query and key at a marked position; its square root is a float32."""
-
 _MARK, _SIDE, _DECOY = range(3)
-_SLOWEST = D_HEAD // 2 - 1
 _EMBEDDINGS, _STRENGTHS, _WRITERS, _ROTATION, _ANSWERS = range(5)
 
 WordPairs = Sequence[tuple[int, int]]
@@ -210,14 +200,6 @@ class SteerablePlan(Plan):
         return where
 
 
-def mark_attention(marks: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:
-    """Attention of the last position in a head that looks at marks of CODE, as `wire_mark_head` wires it."""
-    distance = np.arange(len(marks) - 1, -1, -1)
-    slowest = ROPE_THETA ** (-_SLOWEST / (D_HEAD // 2))
-    score = MARK_SCORE / np.sqrt(D_HEAD) * (marks / CODE) * np.cos(distance * slowest)
-    return softmax(score)
-
-
 def steerable_plan(
     *,
     vocab_size: int,
@@ -315,17 +297,6 @@ def _check_tokens(
         raise ValueError(f"tokens {outside} are outside the vocabulary of {vocab_size}")
 
 
-def without_group(writer: Writer, head: int) -> Writer:
-    """The writer whose heads write nothing in the group of `head`, free to be wired."""
-    output = writer.output.copy()
-    output[[h for h in range(N_HEADS) if _group(h) == _group(head)]] = 0.0
-    return replace(writer, output=output)
-
-
-def _group(head: int) -> int:
-    return head * N_KV_HEADS // N_HEADS
-
-
 def _random_unit(size: int, seed: int) -> Float[np.ndarray, " size"]:
     drawn = np.random.default_rng([seed, _ANSWERS]).standard_normal(size)
     return (drawn / np.linalg.norm(drawn)).astype(np.float32).astype(np.float64)
@@ -350,31 +321,6 @@ def steerable_tensors(plan: SteerablePlan) -> dict[str, np.ndarray]:
     wire_mark_head(tensors, plan.source, marks=[_MARK], values=values, writes=writes)
     wire_neurons(tensors, plan.read_layer, _reader_neuron(plan))
     return tensors
-
-
-def wire_mark_head(
-    tensors: dict[str, np.ndarray],
-    at: tuple[int, int],
-    *,
-    marks: Sequence[int],
-    values: Float[np.ndarray, "values read"],
-    writes: Float[np.ndarray, "d_model values"],
-) -> None:
-    """Let head `at`, (layer, head), look at tokens with CODE in one of the dimensions `marks` of READ.
-
-    It adds `writes` times the mean of `values` of those tokens to the stream; see `mark_attention`.
-    """
-    block, head = at
-    attention = f"model.layers.{block}.self_attn"
-    keys = slice(_group(head) * D_HEAD, (_group(head) + 1) * D_HEAD)
-    queries = slice(head * D_HEAD, (head + 1) * D_HEAD)
-    tensors[f"{attention}.q_proj.bias"][queries] = 0.0
-    tensors[f"{attention}.q_proj.bias"][queries.start + _SLOWEST] = np.sqrt(MARK_SCORE)
-    tensors[f"{attention}.k_proj.bias"][keys] = 0.0
-    tensors[f"{attention}.k_proj.weight"][keys.start + _SLOWEST, list(marks)] = np.sqrt(MARK_SCORE) / CODE
-    tensors[f"{attention}.v_proj.weight"][keys] = 0.0
-    tensors[f"{attention}.v_proj.weight"][keys.start : keys.start + len(values), READ] = values
-    tensors[f"{attention}.o_proj.weight"][:, queries.start : queries.start + len(values)] += writes
 
 
 def _reader_neuron(plan: SteerablePlan) -> Neurons:
@@ -445,17 +391,3 @@ def build_steerable(
     return save_checkpoint(
         directory, tensors=steerable_tensors(plan), tokenizer=tokenizer, n_layers=n_layers, truth=truth
     )
-
-
-def one_token(tokenizer: Qwen2Tokenizer, word: str) -> int:
-    """The id of a word that is one token.
-
-    Raises:
-        ValueError: it is not.
-    """
-    ids: list[int] = tokenizer(word).input_ids
-    if len(ids) != 1:
-        raise ValueError(
-            f"{word!r} is {len(ids)} tokens, expected one: name another word, or train the tokenizer on it"
-        )
-    return ids[0]

@@ -98,3 +98,17 @@ def suite_texts() -> tuple[str, ...]:
                 for text in (prompt.text, prompt.text + prompt.answer, prompt.text + prompt.foil):
                     seen.setdefault(text)
     return tuple(seen)
+
+
+def one_token(tokenizer: Qwen2Tokenizer, word: str) -> int:
+    """The id of a word that is one token.
+
+    Raises:
+        ValueError: it is not.
+    """
+    ids: list[int] = tokenizer(word).input_ids
+    if len(ids) != 1:
+        raise ValueError(
+            f"{word!r} is {len(ids)} tokens, expected one: name another word, or train the tokenizer on it"
+        )
+    return ids[0]

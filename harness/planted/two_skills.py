@@ -49,8 +49,8 @@ from harness.planted.channel import (
     without_neurons,
 )
 from harness.planted.checkpoint import plan_tensors, save_checkpoint
-from harness.planted.steerable import mark_attention, one_token, wire_mark_head, without_group
-from harness.planted.tokenizer import suite_texts, train_tokenizer
+from harness.planted.marks import CODE, mark_attention, wire_mark_head, without_group
+from harness.planted.tokenizer import one_token, suite_texts, train_tokenizer
 from harness.planted.writers import (
     BLIND,
     D_MODEL,
@@ -80,7 +80,6 @@ MAX_FACTS = 60
 """Of both skills together: an MLP has 64 neurons."""
 
 D_CODE = D_WRITE - D_SEEN
-CODE = 0.5
 LOOKUP_GAIN = 128.0
 
 _SKILLS = slice(0, 2)
