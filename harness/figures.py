@@ -20,6 +20,7 @@ from harness.effects import Effects, pool
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
+from harness.statistics.estimate import CONFIDENCE
 from harness.store import write_atomic
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def draw(kind: FigureKind, spec: ModelSpec, judge: Judge, path: Path) -> bool:
         first = next(iter(tables.values()))
         figure.suptitle(
             f"{spec.title}: {len(first.prompts)} prompts, {len(first.families)} families, "
-            "means with 95% intervals",
+            f"means with {CONFIDENCE:.0%} intervals",
             x=0.01,
             ha="left",
         )

@@ -22,7 +22,7 @@ what it found come out again? **sound** uses the corrected definition with contr
 holds under the first and falls under the second is an **artifact** of the method.
 
 Verdicts: `supported`, `refuted`, `inconclusive` (the interval straddles the threshold, or a tie), `invalid` (the
-instrument failed a sanity check), `not run`. Effects are means over task families with 95% bootstrap intervals over
+instrument failed a sanity check), `not run`. Effects are means over task families with 98% bootstrap intervals over
 templates, the seeds pooled; *n* is prompts / templates.
 """
 

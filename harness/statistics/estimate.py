@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CONFIDENCE = 0.98
+"""Of every interval that is shown or judged: a claim is supported where a bound lies on its side of the threshold, so
+that at the threshold itself one draw in a hundred says `supported` by chance, and fewer beyond."""
+
+ALPHA = 0.02
+"""Its two-sided level, 1 - CONFIDENCE; one-sided, half of it."""
+
 UNITS = {
     "kl_nats": "nats",
     "kl_measured_nats": "nats",
@@ -35,7 +42,7 @@ class Estimate:
     unit: str
     n_prompts: int
     n_templates: int
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
 
     def __str__(self) -> str:
         return (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def summarize(effects: Effects) -> tuple[Mapping[str, Any], ...]:
-    """One row a probe: its name, and [mean, low, high] of each metric with a 95% bootstrap interval over
+    """One row a probe: its name, and [mean, low, high] of each metric with a 98% bootstrap interval over
     templates.
 
     A mean that is not finite, and an interval that cannot be formed (a single template), is None.

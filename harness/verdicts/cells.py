@@ -5,20 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from harness.statistics.bootstrap import RESAMPLES, Sampled
-from harness.statistics.estimate import format_number, unit_of
+from harness.statistics.estimate import ALPHA, format_number, unit_of
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SomeProbe
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
-
-ALPHA = 0.05
-"""Two-sided; a bound is read off the 95% interval."""
 
 FLOOR = 2.0 / (RESAMPLES + 1)
 """The least two-sided p-value that RESAMPLES resamples can give."""
 
 
 def judge_every(criterion: EveryProbe, measured: Measured) -> Finding:
-    """Supported: each probe's 95% interval satisfies the bound (intersection-union: each at the full level).
+    """Supported: each probe's 98% interval satisfies the bound (intersection-union: each at the full level).
 
     Refuted: at least one probe violates it at its Bonferroni-corrected interval (Holm's first step is the
     same).
@@ -45,7 +42,7 @@ def judge_every(criterion: EveryProbe, measured: Measured) -> Finding:
 
 
 def judge_some(criterion: SomeProbe, measured: Measured) -> Finding:
-    """The dual: supported by one probe at its Bonferroni-corrected interval, refuted if all 95% ones fail."""
+    """The dual: supported by one probe at its Bonferroni-corrected interval, refuted if all 98% ones fail."""
     rows = measured.rows(criterion.experiment, criterion.select, criterion.metric)
     if rows.problem:
         return invalid(rows.problem)
@@ -66,7 +63,7 @@ def judge_some(criterion: SomeProbe, measured: Measured) -> Finding:
 
 
 def judge_cell(criterion: CellWithin, measured: Measured) -> Finding:
-    """Supported: the 95% interval lies inside target +- tolerance. Refuted: it lies outside.
+    """Supported: the 98% interval lies inside target +- tolerance. Refuted: it lies outside.
 
     Else inconclusive.
     """

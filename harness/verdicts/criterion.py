@@ -7,7 +7,7 @@ from dataclasses import dataclass
 SEPARATION_ALPHA = 0.01
 """Two-sided level at which one block must beat every other, or be beaten, in the paired test.
 
-Stricter than the usual 0.05 because a hub claim is a choice among 24 to 36 blocks that is read as a
+Stricter than the suite's two-sided 0.02 because a hub claim is a choice among 24 to 36 blocks that is read as a
 location, and because the suite aims at a false-positive rate of at most 1%: on a model without a hub, at
 most one hub claim in a hundred may come out as supported."""
 

@@ -13,20 +13,19 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, weights_of
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.paired import partial_conjunction_p, within_family_p
 from harness.verdicts.hub import contest
 from harness.verdicts.profile_criteria import FamilyExtremes, SubsetHubShare, TopInFamilies
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
-ALPHA = 0.05
 _BATCH_CELLS = 8_000_000
 """Numbers held at once while resampling subsets: 64 MB."""
 
 
 def judge_top_in_families(criterion: TopInFamilies, measured: Measured) -> Finding:
-    """Supported or refuted by the partial conjunction test at a two-sided 0.05 (0.025 each way), else
+    """Supported or refuted by the partial conjunction test at a two-sided 0.02 (0.01 each way), else
     inconclusive.
 
     A family counts for the layer when it beats every other layer there (largest p over rivals), against it
@@ -72,7 +71,7 @@ def judge_top_in_families(criterion: TopInFamilies, measured: Measured) -> Findi
 
 def judge_family_extremes(criterion: FamilyExtremes, measured: Measured) -> Finding:
     """Supported: every named family is beyond every other one (Welch's t over templates, largest p,
-    two-sided 0.05).
+    two-sided 0.02).
 
     Refuted: some other family lies beyond a named one, Bonferroni over all pairs.
     """
@@ -130,7 +129,7 @@ def judge_subset_share(criterion: SubsetHubShare, measured: Measured) -> Finding
         _shares(profile.clusters.family_means(profile.template_means)[None], members, fight.best)[0]
     )
     draws = _resampled_shares(profile, members, fight.best)
-    low, high = percentile_interval(draws, 0.95)
+    low, high = percentile_interval(draws)
     estimate = Estimate(
         value=value,
         low=low,

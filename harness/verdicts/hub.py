@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
-from harness.statistics.estimate import format_number
+from harness.statistics.estimate import ALPHA, format_number
 from harness.statistics.paired import SignFlip, sign_flip
 from harness.verdicts.criterion import SEPARATION_ALPHA
 from harness.verdicts.profile_criteria import ExtremeLayer, HubIs, TopLayers
@@ -68,7 +68,7 @@ def contest(profile: Profile, layer: int | None, sign: float = 1.0) -> Contest:
 
 
 def judge_hub(criterion: HubIs, measured: Measured) -> Finding:
-    """Supported: every rival beaten, and lead and effect at or above their floors at the 95% interval's
+    """Supported: every rival beaten, and lead and effect at or above their floors at the 98% interval's
     lower bound.
 
     Refuted: another layer is above the named one; or no effect reaches the floor; or, for `layer=None`,
@@ -92,10 +92,10 @@ def judge_hub(criterion: HubIs, measured: Measured) -> Finding:
     elif fight.beaten:
         verdict, p = Verdict.REFUTED, fight.p_beaten
         why = f"but L{fight.best} lies above it ({say_p(p)})"
-    elif p_small <= 0.05:
+    elif p_small <= ALPHA:
         verdict, p = Verdict.REFUTED, p_small
         why = f"but no block's effect reaches {format_number(floor)} nats"
-    elif criterion.layer is None and (p_tie := _p_tie(profile, criterion.min_lead)) <= 0.05:
+    elif criterion.layer is None and (p_tie := 2 * _p_tie(profile, criterion.min_lead)) <= ALPHA:
         verdict, p = Verdict.REFUTED, p_tie
         why = f"so no block leads by {criterion.min_lead:.0%}: the top blocks tie"
     else:
@@ -182,7 +182,7 @@ def _lead(profile: Profile, layer: int, floor: float) -> _Lead:
     """The lead over each rival; the bounds and p-value are the worst over rivals."""
     draws, value = profile.sampled.draws, profile.sampled.value
     leads, points = _relative(draws, layer), _relative(value[None], layer)[0]
-    bounds = [percentile_interval(lead, 0.95) for lead in leads.T]
+    bounds = [percentile_interval(lead) for lead in leads.T]
     return _Lead(
         value=float(points.min()),
         low=min(low for low, _ in bounds),
@@ -194,7 +194,7 @@ def _lead(profile: Profile, layer: int, floor: float) -> _Lead:
 def _p_tie(profile: Profile, floor: float) -> float:
     """p-value of 'some layer leads all others by at least `floor`'.
 
-    Every layer must be shown to lead some rival by less: one-sided at 0.05 (two one-sided tests, Schuirmann
+    Every layer must be shown to lead some rival by less: one-sided at 0.01 (two one-sided tests, Schuirmann
     1987), Bonferroni over the rivals, because which rival shows it is picked by looking.
     """
     draws, n = profile.sampled.draws, profile.n_layers

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.verdicts.hub import judge_hub
 from harness.verdicts.joint_criteria import HubDepthIncreases, HubEffectTrend, HubsAt, ProfilesDiffer
 from harness.verdicts.profile_criteria import HubIs
@@ -21,7 +21,6 @@ from harness.verdicts.verdict import Finding, MissingEvidence, Verdict, combine
 
 Models = Mapping[str, Measured]
 
-ALPHA = 0.05
 DEPTH_POINTS = 21
 """Profiles are compared at this many equally spaced relative depths."""
 
@@ -60,7 +59,7 @@ def judge_depth_increases(criterion: HubDepthIncreases, models: Models) -> Findi
 
 
 def judge_effect_trend(criterion: HubEffectTrend, models: Models) -> Finding:
-    """Supported: every step's 95% interval of the top blocks' difference lies on the claimed side of 0.
+    """Supported: every step's 98% interval of the top blocks' difference lies on the claimed side of 0.
 
     Refuted: one step's interval, Bonferroni-corrected over steps, lies on the other side.
     """
@@ -90,7 +89,7 @@ def judge_effect_trend(criterion: HubEffectTrend, models: Models) -> Finding:
 
 
 def judge_profiles_differ(criterion: ProfilesDiffer, models: Models) -> Finding:
-    """Supported: the 95% interval of the distance lies above the tolerance; refuted: below; else
+    """Supported: the 98% interval of the distance lies above the tolerance; refuted: below; else
     inconclusive.
 
     The basic (reverse percentile) interval, 2 x observed - resampled (Davison & Hinkley 1997, sec. 5.2.1):
@@ -104,7 +103,7 @@ def judge_profiles_differ(criterion: ProfilesDiffer, models: Models) -> Finding:
     value = float(np.abs(shapes[0] - shapes[1]).mean())
     draws = np.abs(_shape(profiles[0].sampled.draws) - _shape(profiles[1].sampled.draws)).mean(axis=1)
     mirrored = 2 * value - draws
-    low, high = (max(0.0, bound) for bound in percentile_interval(mirrored, 0.95))
+    low, high = (max(0.0, bound) for bound in percentile_interval(mirrored))
     clusters = profiles[0].clusters
     estimate = Estimate(
         value=value,

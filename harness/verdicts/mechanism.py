@@ -16,9 +16,8 @@ from harness.edits import Probe
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.statistics.bootstrap import percentile_interval, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.paired import sign_flip
-from harness.verdicts.cells import ALPHA
 from harness.verdicts.criterion import SEPARATION_ALPHA
 from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
@@ -29,7 +28,7 @@ TABLE = "hub_mechanism"
 
 
 def judge_writer_raises(criterion: WriterRaises, measured: Measured) -> Finding:
-    """Supported where the 95% interval of the mean power of ten lies above the factor's; refuted below."""
+    """Supported where the 98% interval of the mean power of ten lies above the factor's; refuted below."""
     writer = _massive(measured)
     rows = measured.rows("massive_writes", Writes(layer=writer.layer), "rise_log10")
     if rows.problem:
@@ -87,7 +86,7 @@ def judge_writer_leads(criterion: WriterLeads, measured: Measured) -> Finding:
 
 
 def judge_share(criterion: EditShare, measured: Measured) -> Finding:
-    """Supported where each edit's 95% interval satisfies the bound; refuted where one violates it (Bonferroni).
+    """Supported where each edit's 98% interval satisfies the bound; refuted where one violates it (Bonferroni).
 
     Inconclusive where there is no such edit, and where the whole is no effect that a share could be taken of, or its
     share lies below the arithmetic's noise floor.
@@ -133,7 +132,7 @@ def judge_share(criterion: EditShare, measured: Measured) -> Finding:
 def _share(value: np.ndarray, draws: np.ndarray, i: int, clusters: Clusters) -> Estimate:
     """Ratio of mean i to the last one, with the percentile interval of the resamples' ratios."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = percentile_interval(draws[:, i] / draws[:, -1], 0.95)
+        low, high = percentile_interval(draws[:, i] / draws[:, -1])
         ratio = float(value[i] / value[-1])
     return Estimate(
         value=ratio,

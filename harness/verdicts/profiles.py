@@ -5,22 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.profile import DEGENERATE_NATS, least_tau
 from harness.verdicts.hub import judge_hub
 from harness.verdicts.profile_criteria import Flat, HubIs, StableOverSeeds, TopSpread
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
-ALPHA = 0.05
-
 
 def judge_top_spread(criterion: TopSpread, measured: Measured) -> Finding:
-    """Supported: the 95% interval of (largest - k-th largest) ends at or below the limit.
+    """Supported: the 98% interval of (largest - k-th largest) ends at or below the limit.
 
     That interval sorts each resample, which noise can only widen, so it errs towards inconclusive. Refuted:
     the observed top lies more than the limit above every layer outside the observed k - 1 strongest, each
-    at the 95% interval.
+    at the 98% interval.
     """
     profile = measured.profile
     if not 2 <= criterion.k <= profile.n_layers:
@@ -33,10 +31,10 @@ def judge_top_spread(criterion: TopSpread, measured: Measured) -> Finding:
     order = np.argsort(-value, kind="stable")
     sorted_draws = -np.sort(-draws, axis=1)
     spread = sorted_draws[:, 0] - sorted_draws[:, criterion.k - 1]
-    low, high = percentile_interval(spread, 0.95)
+    low, high = percentile_interval(spread)
     estimate = _estimate(profile, float(value[order[0]] - value[order[criterion.k - 1]]), low, high, "nats")
     gaps = draws[:, [order[0]]] - draws[:, order[criterion.k - 1 :]]
-    floors = [percentile_interval(gap, 0.95)[0] for gap in gaps.T]
+    floors = [percentile_interval(gap)[0] for gap in gaps.T]
     names = ", ".join(f"L{layer}" for layer in order[: criterion.k])
     shown = f"The {criterion.k} strongest blocks ({names}) lie within {estimate}"
     if high <= limit:
@@ -50,9 +48,9 @@ def judge_top_spread(criterion: TopSpread, measured: Measured) -> Finding:
 
 
 def judge_flat(criterion: Flat, measured: Measured) -> Finding:
-    """Supported: every layer's 90% interval of layer / median lies inside 1 +- tolerance.
+    """Supported: every layer's 98% interval of layer / median lies inside 1 +- tolerance.
 
-    Two one-sided tests at 0.05 (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657), intersection-union
+    Two one-sided tests at 0.01 (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657), intersection-union
     over layers. Refuted: some layer's interval, Bonferroni-corrected over layers, lies outside. A profile
     without shape is flat. Invalid: not finite, or a median effect too small to be an effect.
     """
@@ -74,11 +72,12 @@ def judge_flat(criterion: Flat, measured: Measured) -> Finding:
     ratios = draws / np.median(draws, axis=1, keepdims=True)
     ratio = profile.sampled.value / median
     worst = int(np.argmax(np.abs(ratio - 1.0)))
-    p_in = max(max(bootstrap_p(r > 1 + tolerance), bootstrap_p(r < 1 - tolerance)) for r in ratios.T)
+    p_in = 2 * max(max(bootstrap_p(r > 1 + tolerance), bootstrap_p(r < 1 - tolerance)) for r in ratios.T)
+    p_in = min(1.0, p_in)
     p_each = [2 * min(bootstrap_p(r <= 1 + tolerance), bootstrap_p(r >= 1 - tolerance)) for r in ratios.T]
     p_out = min(1.0, min(p_each) * len(p_each))
     estimate = _estimate(
-        profile, float(ratio[worst]), *percentile_interval(ratios[:, worst], 0.95), "x the median block"
+        profile, float(ratio[worst]), *percentile_interval(ratios[:, worst]), "x the median block"
     )
     shown = f"The block furthest from the median is L{worst} with {estimate}"
     if p_in <= ALPHA:
