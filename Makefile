@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 
-.PHONY: claims test lint report rebaseline bench peers clean help
+.PHONY: claims test lint report rebaseline bench peers calibrate clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -48,6 +48,9 @@ bench: $(BENCH_STAMP) ## time the engine beside TransformerLens, nnsight, pyvene
 
 peers: $(BENCH_STAMP) ## compare the engine's numbers with the other tools', edit by edit
 	$(BENCH)/bin/pytest harness/tests/test_peers.py harness/bench
+
+calibrate: $(STAMP) ## error rates of the verdicts on random planted and null models (an hour on one core; resumable)
+	OMP_NUM_THREADS=1 $(BIN)/python -m harness.calibration
 
 clean:           ## drop the venv and what was measured here (recorded evidence and downloaded weights stay)
 	rm -rf $(VENV) $(BENCH) .evidence

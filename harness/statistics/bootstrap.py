@@ -25,6 +25,9 @@ RESAMPLES = 9_999
 FINE_BATCHES = 20
 """Batches of RESAMPLES where a p-value is corrected for so many quantities that RESAMPLES alone cannot be enough."""
 
+NEGLIGIBLE = 1e-6
+"""Resampled means no further from the value than this are the value: what float32 arithmetic alone moves, in nats."""
+
 _Beyond = Callable[[np.ndarray], np.ndarray]
 
 
@@ -181,8 +184,7 @@ def studentized(
         variance += spread / ((n - 1) * n_families**2)
         own += x.var(axis=1, ddof=1) / (n * n_families**2)
     moved = centre - value
-    rounding = 1e-12 * np.abs(value) + 1e-300
-    moved[np.abs(moved) <= rounding] = 0.0
+    moved[np.abs(moved) <= NEGLIGIBLE] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         pivot = moved / np.sqrt(variance) * np.sqrt(own)
     return np.asarray(value - np.where(moved == 0.0, 0.0, pivot))

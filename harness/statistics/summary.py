@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ def summarize(effects: Effects) -> tuple[Mapping[str, Any], ...]:
     """One row a probe: its name, and [mean, low, high] of each metric with a 98% bootstrap interval over
     templates.
 
-    A mean that is not finite, and an interval that cannot be formed (a single template), is None.
+    A mean that is not finite, an interval that cannot be formed (a single template) and a bound that resamples cannot
+    give (some of them show no spread) is None.
     """
     import numpy as np
 
@@ -37,5 +39,5 @@ def summarize(effects: Effects) -> tuple[Mapping[str, Any], ...]:
     return tuple(rows)
 
 
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
+def _round(value: float) -> float | None:
+    return float(f"{value:.6g}") if isfinite(value) else None

@@ -1,0 +1,15 @@
+"""Error rates: every chapter's verdict on random planted models whose truth is known.
+
+    pool         the suite's prompts, many per template: the population a claim is about
+    closed_form  effects of a planted model on those prompts, in numpy
+    truth        how far the population lies on a criterion's side of its threshold
+    cards        the claim cards' own criteria, moved to the planted block or head
+    models       random planted models, their strength tuned to a wanted distance from the threshold
+    chapters     which models are judged by which cards, and how many of each
+    trials       one model, judged on prompts it was not tuned on
+    run          all trials, kept as they are made
+    rates        shares with Clopper-Pearson intervals
+    report, figure   RESULTS.md and power.svg
+
+`python -m harness.calibration` runs it. Importing this package imports neither torch nor numpy.
+"""

@@ -1,0 +1,88 @@
+"""power.svg: the share of models on which a claim is supported, against how true it is; a panel a chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.calibration.rates import BINS, rate
+
+AT = (0.35, 0.7, 0.95, 1.08, 1.27, 1.57, 2.1, 3.2)
+"""Where a bin stands on the axis."""
+
+COLOURS = ("#2b6cb0", "#dd8a3c", "#4a8f5a", "#a4509c", "#777777")
+
+
+def draw_power(results: Mapping[str, Any], path: Path) -> bool:
+    """Write the figure; False, and no file, where no card was judged on both sides of its threshold."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    shown = {chapter: _curves(cards) for chapter, cards in sorted(results["counts"].items())}
+    shown = {chapter: curves for chapter, curves in shown.items() if curves}
+    if not shown:
+        return False
+    with plt.rc_context(
+        {"svg.hashsalt": "claims-suite", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}
+    ):
+        figure, axes = plt.subplots(
+            len(shown), 1, figsize=(8.5, 2.6 * len(shown)), layout="constrained", squeeze=False, sharex=True
+        )
+        for axis, (chapter, curves) in zip(axes[:, 0], shown.items(), strict=True):
+            for number, (card, (x, y, low, high)) in enumerate(curves.items()):
+                error = [
+                    [a - b for a, b in zip(y, low, strict=True)],
+                    [b - a for a, b in zip(y, high, strict=True)],
+                ]
+                shifted = [place * 1.012 ** (number - (len(curves) - 1) / 2) for place in x]
+                axis.errorbar(
+                    shifted,
+                    y,
+                    yerr=error,
+                    marker="o",
+                    markersize=3.5,
+                    linewidth=1.2,
+                    elinewidth=0.7,
+                    color=COLOURS[number % len(COLOURS)],
+                    label=card,
+                )
+            axis.axvline(1.0, color="black", linewidth=0.8)
+            for level in (0.01, 0.95):
+                axis.axhline(level, color="black", linewidth=0.5, linestyle=":")
+            axis.set_xscale("log")
+            axis.set_xticks(
+                [0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.2], ["<0.5", "0.5", "0.7", "1", "1.5", "2", ">2.5"]
+            )
+            axis.minorticks_off()
+            axis.set_ylim(-0.03, 1.03)
+            axis.set_ylabel("supported")
+            axis.set_title(chapter, loc="left", fontsize=9)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.legend(frameon=False, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes[-1, 0].set_xlabel(
+            "truth: the population's distance from the threshold, 1 at the threshold (log scale)"
+        )
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+    return True
+
+
+def _curves(cards: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float], list[float], list[float]]]:
+    """Card -> places, shares, lower and upper bounds, of redrawn prompts; cards judged at three bins or more."""
+    curves = {}
+    for card, ways in cards.items():
+        points = [
+            (at, r) for at, b in zip(AT, BINS, strict=True) if (r := rate(ways.get("redrawn", {}), [b])).n
+        ]
+        if len(points) >= 3:
+            bounds = [r.interval for _, r in points]
+            curves[card] = (
+                [at for at, _ in points],
+                [r.value for _, r in points],
+                [low for low, _ in bounds],
+                [high for _, high in bounds],
+            )
+    return curves

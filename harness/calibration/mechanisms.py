@@ -1,0 +1,114 @@
+"""Trials of the hub-mechanism chapter: every model is built, loaded and measured by the engine.
+
+    writes a massive number   random `massive` models: every card is true of them (but for the random direction's, whose
+                              truth has no closed form)
+    writes none               random models of other kinds: no card is, as each presupposes the write
+
+The rise has no value just below the card's 50 here: a planted sink needs more than that to rest on.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from harness.assessment import assess
+from harness.calibration.chapters import MECHANISM, Case
+from harness.calibration.identities import FALSE, TRUE
+from harness.calibration.models import Workshop, measure_checkpoint
+from harness.calibration.trials import SEED, trial_id
+from harness.evidence import Evidence
+from harness.planted import build
+from harness.planted.channel import CHANNEL
+from harness.protocols import Protocol
+
+MECHANISM_CASES: tuple[Case, ...] = (
+    Case(chapter=MECHANISM, name="writes a massive number", targets=(TRUE,), models=100),
+    Case(chapter=MECHANISM, name="writes none", targets=(FALSE,), models=100),
+)
+_WITHOUT_TRUTH = "massive-direction-matters"
+_EARLY = "massive-writer-leads-past-the-first-sixth"
+_BEFORE = "massive-idle-before-the-write"
+_TABLES = ("layer_sweep", "hub_mechanism", "massive_writes")
+
+
+def run_mechanism(shop: Workshop, case: Case, target: float, index: int) -> dict[str, Any]:
+    """The trial's record, as `trials.run_trial` gives it."""
+    start = time.perf_counter()
+    rng = np.random.default_rng([SEED, zlib.crc32(case.name.encode()), index])
+    kind, n_layers, given = _massive(rng) if target == TRUE else _other(shop, rng)
+    cards = [claim for name, claim in shop.claims.items() if name.startswith("massive-")]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        build(kind, root / "model", tokenizer=shop.tokens.tokenizer, **given)
+        asked = [(name, Protocol.SOUND) for name in _TABLES]
+        found = measure_checkpoint(root / "model", kind, root, asked, int(rng.integers(2**31)))
+
+    def evidence(_: str, experiment: str, protocol: Protocol, __: int) -> Evidence:
+        return found[experiment, protocol]
+
+    judged = assess(cards, f"planted_{kind}", Protocol.SOUND, (0,), evidence)
+    outcomes = [
+        {"card": name, "size": truth, "drawn": [str(judgement.verdict), judgement.p_value]}
+        for name, judgement in judged.items()
+        if (truth := _truth(name, target, given, n_layers)) is not None
+    ]
+    return {
+        "id": trial_id(case, target, index),
+        "chapter": case.chapter,
+        "case": case.name,
+        "target": target,
+        "kind": kind,
+        "n_layers": n_layers,
+        "seconds": round(time.perf_counter() - start, 2),
+        "outcomes": outcomes,
+    }
+
+
+def _truth(card: str, target: float, given: dict[str, Any], n_layers: int) -> float | None:
+    """TRUE or FALSE; None where it is not known."""
+    if target == FALSE:
+        return FALSE
+    if card == _EARLY and given["layer"] < math.ceil(n_layers / 6):
+        return FALSE  # the writer stands before the blocks that are compared
+    return None if card in (_WITHOUT_TRUTH, *([_BEFORE] if given["layer"] == 0 else [])) else TRUE
+
+
+def _massive(rng: Generator) -> tuple[str, int, dict[str, Any]]:
+    n = int(rng.integers(4, 8))
+    before = float(rng.uniform(0.1, 1.0))
+    given = {
+        "layer": int(rng.integers(n - 1)),
+        "dim": int(rng.integers(CHANNEL.start, CHANNEL.stop)),
+        "n_layers": n,
+        "seed": _seed(rng),
+        "before": before,
+        "rise": float(np.exp(rng.uniform(np.log(55.0), np.log(2.0**14)))),
+        "sink_strength": float(rng.uniform(2.5, 4.0)),
+        "background": float(rng.uniform(0.2, 0.25)),
+    }
+    return "massive", n, given
+
+
+def _other(shop: Workshop, rng: Generator) -> tuple[str, int, dict[str, Any]]:
+    kind = ("hub", "null", "random", "copy_head")[int(rng.integers(4))]
+    n = 2 * int(rng.integers(2, 4))
+    given: dict[str, Any] = {"n_layers": n, "seed": _seed(rng)}
+    if kind == "hub":
+        given["layer"] = int(rng.integers(n))
+    elif kind == "copy_head":
+        given |= {"layer": int(rng.integers(n)), "head": int(rng.integers(4))}
+    elif kind == "random":
+        given["block_scale"] = float(rng.uniform(0.1, 1.0))
+    return kind, n, given
+
+
+def _seed(rng: Generator) -> int:
+    return int(rng.integers(2**31))

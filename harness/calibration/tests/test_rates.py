@@ -1,0 +1,126 @@
+"""Rates and the report: intervals against closed forms, counts against loops, bytes against themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from harness.calibration.__main__ import main, results_of, write
+from harness.calibration.rates import (
+    BINS,
+    EDGES,
+    Rate,
+    bin_of,
+    by_model,
+    clustered,
+    count,
+    engine,
+    least_size,
+    models,
+    rate,
+)
+from harness.calibration.report import render_markdown
+
+
+def _records(n: int = 60) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    records = []
+    for index in range(n):
+        size = float(rng.uniform(0.2, 3.0))
+        verdict = "supported" if size > 1.3 else "inconclusive"
+        records.append(
+            {
+                "id": f"1/a/{index}",
+                "chapter": "1. Hub location",
+                "case": "a",
+                "seconds": 1.0,
+                "outcomes": [
+                    {
+                        "card": "hub-exists",
+                        "size": size,
+                        "drawn": [verdict, 0.03],
+                        "redrawn": [verdict, 0.001],
+                        "again": {verdict: 2},
+                    }
+                ],
+            }
+        )
+    records[0]["measured"] = {
+        "gap_nats": 1e-6,
+        "verdicts": [["invalid", "supported"], ["supported", "refuted"]],
+    }
+    return records
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 20), (3, 20), (20, 20), (1, 400)])
+def test_the_interval_is_clopper_and_pearsons(hits: int, n: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = Rate(hits=hits, n=n).interval
+    assert (low, high) == pytest.approx(proportion_confint(hits, n, alpha=0.05, method="beta"))
+    assert low == pytest.approx(beta.ppf(0.025, hits, n - hits + 1) if hits else 0.0)
+    assert high == pytest.approx(beta.ppf(0.975, hits + 1, n - hits) if hits < n else 1.0)
+
+
+def test_bins() -> None:
+    assert [bin_of(edge) for edge in EDGES[:-1]] == list(BINS)
+    assert (bin_of(0.9999), bin_of(1.0), bin_of(100.0)) == ("0.9 to 1", "1 to 1.15", "above 2.5")
+
+
+def test_counts_are_those_of_a_loop() -> None:
+    records = _records()
+    counts = count(records)["1. Hub location"]["hub-exists"]
+    for b in BINS:
+        here = [r["outcomes"][0] for r in records if bin_of(r["outcomes"][0]["size"]) == b]
+        assert models(counts["drawn"], [b]) == len(here)
+        assert rate(counts["drawn"], [b]).hits == sum(o["drawn"][0] == "supported" for o in here)
+        assert len(counts["again"].get(b, [])) == len(here)
+    false = [r for r in records if r["outcomes"][0]["size"] < 1]
+    assert by_model(records) == {
+        "1. Hub location": {"a": {way: [0, len(false)] for way in ("drawn", "redrawn")}}
+    }
+    assert least_size(counts["drawn"]) == "1.4 to 1.75"
+    assert engine(records) == {
+        "models": 1,
+        "largest_gap_nats": 1e-6,
+        "verdicts": 2,
+        "invalid": 1,
+        "unlike": 1,
+    }
+
+
+def test_samples_that_share_a_model_are_not_independent() -> None:
+    """Ten models, all samples of five of them supported: the interval is that of ten, not of two hundred."""
+    apart = clustered([[20, 20]] * 5 + [[0, 20]] * 5)
+    mixed = clustered([[10, 20]] * 10)
+    assert apart is not None
+    assert mixed is not None
+    assert apart[0] == mixed[0] == 0.5
+    standard_error = np.sqrt(10 / 9 * 10 * 10**2) / 200
+    assert apart[2] - 0.5 == pytest.approx(2.262 * standard_error, rel=1e-3)
+    assert mixed[2] - mixed[1] == pytest.approx(0.0)
+    assert clustered([[0, 20]] * 10) == (0.0, *Rate(hits=0, n=10).interval)
+    assert clustered([[1, 2]]) is None
+
+
+def test_the_report_is_the_same_for_the_same_results(tmp_path: Path) -> None:
+    results = results_of(_records(), pool=800, planned=60)
+    write(results, tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {"results.json", "RESULTS.md", "power.svg"}
+    assert main(["--render", "--out", str(tmp_path)]) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    assert json.loads(first["results.json"]) == results
+    text = render_markdown(results)
+    assert "not complete" not in text
+    assert "60 of 61 that are planned" in render_markdown(
+        {**results, "made": {**results["made"], "planned": 61}}
+    )
+    counts = results["counts"]["1. Hub location"]["hub-exists"]["drawn"]
+    false = rate(counts, BINS[:3])
+    assert f"| {false.n} | 0 | {false} |" in text

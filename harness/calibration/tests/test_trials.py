@@ -1,0 +1,137 @@
+"""Trials: one end to end, reproducible; a liberal judge is caught; an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.calibration import trials
+from harness.calibration.chapters import CASES, HUB, Case, _head_cards, hub_lead
+from harness.calibration.identities import IDENTITY_CASES, run_identity
+from harness.calibration.models import Workshop
+from harness.calibration.pool import build_pool, suite_prompts
+from harness.calibration.rates import FALSE_BINS, count, rate
+from harness.calibration.run import plan, read_kept, run, stamp
+from harness.calibration.trials import run_trial, trial_id
+from harness.verdicts.verdict import Judgement, Verdict
+
+TIE = next(case for case in CASES if case.name == "tie")
+
+
+def _same(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "seconds"}
+
+
+def test_a_trial_is_made_anew_alike(shop: Workshop) -> None:
+    one, two = (run_trial(shop, TIE, 0.0, 0) for _ in range(2))
+    assert _same(one) == _same(two)
+    assert {outcome["card"] for outcome in one["outcomes"]} >= {"hub-exists"}
+    assert all(outcome["size"] < 1e-2 for outcome in one["outcomes"])
+    assert all(outcome["drawn"][0] != "supported" for outcome in one["outcomes"])
+    assert json.loads(json.dumps(one)) == one
+
+
+def test_a_measured_trial_agrees_with_the_closed_form(shop: Workshop) -> None:
+    record = run_trial(shop, TIE, 0.0, trials.MEASURED_EVERY + 1)
+    assert 0.0 < record["measured"]["gap_nats"] < 1e-4
+    assert all(ours == theirs for ours, theirs in record["measured"]["verdicts"])
+
+
+def test_a_liberal_judge_is_caught(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes any lead of the observed means for a hub: half the least lead fools it."""
+
+    def liberal(claim: Any, protocol: Any, tables: Any, *, n_layers: int) -> Judgement:
+        means = tables["layer_sweep"].metrics["kl_nats"].mean(axis=1)
+        lead = np.sort(means)[-1] - np.sort(means)[-2]
+        return Judgement(
+            verdict=Verdict.SUPPORTED if lead > 0 else Verdict.INCONCLUSIVE, findings=(), p_value=0.0
+        )
+
+    case = Case(chapter=HUB, name="lead", make=hub_lead, again=0)
+    honest = [run_trial(shop, case, 0.5, index) for index in (0, 2, 3)]
+    monkeypatch.setattr(trials, "judge", liberal)
+    fooled = [run_trial(shop, case, 0.5, index) for index in (0, 2, 3)]
+    found = {
+        name: count(records)[HUB]["hub-exists"]["redrawn"] for name, records in (("a", honest), ("b", fooled))
+    }
+    assert rate(found["a"], FALSE_BINS).hits == 0
+    assert rate(found["b"], FALSE_BINS).interval[0] > 0.1
+
+
+def test_every_case_makes_a_model_near_its_target(shop: Workshop) -> None:
+    for case in CASES:
+        if case.name in ("tie", "crowded heads"):  # no target; another head than the one tuned may lead
+            continue
+        assert case.make is not None
+        asked = case.make(shop, np.random.default_rng(5), case.targets[-1])
+        sizes = [shop.size(asked.model, card) for card in asked.cards]
+        assert min(abs(s / case.targets[-1] - 1) for s in sizes) < 0.1, (case.name, sizes)
+
+
+def test_the_drawn_prompts_are_as_many_as_the_suite_draws(shop: Workshop) -> None:
+    rng = np.random.default_rng(0)
+    for per_family in (3, 10):
+        prompts = suite_prompts(shop.tokens, per_family, 7)
+        columns = shop.pool.draw(per_family, rng)
+        assert len(columns) == len(prompts.ids) == 12 * per_family
+        drawn = {
+            (shop.pool.prompts.records[c].family, shop.pool.prompts.records[c].template) for c in columns
+        }
+        assert len(drawn) == len({(r.family, r.template) for r in prompts.records}) == 12 * per_family
+
+
+def test_the_pool_holds_every_template(shop: Workshop) -> None:
+    full = build_pool(shop.tokens, per_template=3)
+    assert len(full.prompts.ids) == 3 * sum(len(templates) for templates in full.clusters.values())
+
+
+def test_a_violated_identity_is_missed_only_where_no_prompt_shows_it(shop: Workshop) -> None:
+    case = next(c for c in IDENTITY_CASES if c.name == "violated")
+    always = run_identity(shop, case, 1.0, 0)
+    assert {outcome["drawn"][0] for outcome in always["outcomes"]} == {"refuted"}
+    rarely = [run_identity(shop, case, 0.01, index)["outcomes"][0]["drawn"][0] for index in range(60)]
+    assert 0.1 < rarely.count("supported") / 60 < 0.55  # 0.99 ** 120 = 0.30
+
+
+def _made_up(case: Case, target: float, index: int) -> dict[str, Any]:
+    return {"id": trial_id(case, target, index), "value": round(target * index, 3)}
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    cases = [Case(chapter=HUB, name=name, targets=(0.5, 2.0), models=3) for name in ("a", "b")]
+    kept, whole, calls = tmp_path / "kept.jsonl", tmp_path / "whole.jsonl", []
+
+    def failing(case: Case, target: float, index: int) -> dict[str, Any]:
+        calls.append(trial_id(case, target, index))
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return _made_up(case, target, index)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(failing, cases, kept)
+    assert len(read_kept(kept)) == 5
+    kept.write_bytes(kept.read_bytes() + b'{"id": "cut sho')
+    seen: list[str] = []
+    resumed = run(_made_up, cases, kept, on_trial=seen.append)
+    assert resumed == run(_made_up, cases, whole)
+    assert len(resumed) == len(seen) == len(list(plan(cases))) == 12
+    assert sorted(kept.read_bytes().splitlines()) == sorted(whole.read_bytes().splitlines())
+    calls.clear()
+    assert run(failing, cases, kept) == resumed
+    assert calls == []
+
+
+def test_trials_of_other_thresholds_are_not_these(shop: Workshop) -> None:
+    some = shop.claims["hub-exists"]
+    other = {p: tuple(replace(c, min_lead=0.2) for c in criteria) for p, criteria in some.criteria.items()}
+    moved = {**shop.claims, "hub-exists": replace(some, criteria=other)}
+    assert stamp(shop.claims) == stamp(dict(shop.claims)) != stamp(moved)
+
+
+def test_head_cards_are_about_heads(shop: Workshop) -> None:
+    assert {card.experiments for card in _head_cards(shop)} == {("head_sweep",)}
