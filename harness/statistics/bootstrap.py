@@ -144,8 +144,11 @@ class Sampled:
 def sample(clusters: Clusters, values: Float[np.ndarray, "probes prompts"], metric: str) -> Sampled:
     """Means of one metric over `values`, with RESAMPLES resamples drawn from the clusters' own generator."""
     means = clusters.template_means(values)
-    pivots = studentized(clusters, means, clusters.rng("studentized bootstrap"))
-    return _sampled(clusters, values, metric, weights_of(clusters) @ means.T, pivots)
+    draws = weights_of(clusters) @ means.T
+    if metric in BOUNDED:  # whose bounds need no resamples
+        return _sampled(clusters, values, metric, draws, draws)
+    counts = _counts(clusters.templates, clusters.sizes, RESAMPLES)
+    return _sampled(clusters, values, metric, draws, _studentized(clusters, means, counts))
 
 
 def sample_finely(clusters: Clusters, values: Float[np.ndarray, "probes prompts"], metric: str) -> Sampled:
@@ -168,18 +171,23 @@ def studentized(
     its side: infinitely far. Where a family has a single template its spread cannot be seen, and the percentile
     resamples stand in.
     """
-    value = means @ clusters.weights
+    return _studentized(clusters, means, _drawn_counts(clusters.sizes, rng, resamples))
+
+
+def _studentized(
+    clusters: Clusters, means: Float[np.ndarray, "probes templates"], counts: tuple[np.ndarray, ...]
+) -> Float[np.ndarray, "resamples probes"]:
     if min(clusters.sizes) < 2:
-        return np.asarray(resample_weights(clusters.sizes, rng, resamples) @ means.T)
+        return np.asarray(counts[0] @ means.T)
+    value, resamples = means @ clusters.weights, len(counts[0])
     centre, variance = np.zeros((resamples, len(means))), np.zeros((resamples, len(means)))
     own, start, n_families = np.zeros(len(means)), 0, len(clusters.sizes)
-    for n in clusters.sizes:
+    for n, share in zip(clusters.sizes, counts, strict=True):
         x = means[:, start : start + n]
         start += n
         shift = x.mean(axis=1, keepdims=True)  # of no effect but on rounding
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
-        mean = counts @ (x - shift).T
-        spread = np.maximum(counts @ ((x - shift) ** 2).T - mean**2, 0.0)
+        mean = share @ (x - shift).T
+        spread = np.maximum(share @ ((x - shift) ** 2).T - mean**2, 0.0)
         centre += (mean + shift.T) / n_families
         variance += spread / ((n - 1) * n_families**2)
         own += x.var(axis=1, ddof=1) / (n * n_families**2)
@@ -188,6 +196,22 @@ def studentized(
     with np.errstate(divide="ignore", invalid="ignore"):
         pivot = moved / np.sqrt(variance) * np.sqrt(own)
     return np.asarray(value - np.where(moved == 0.0, 0.0, pivot))
+
+
+def _drawn_counts(
+    sizes: tuple[int, ...], rng: np.random.Generator, resamples: int
+) -> tuple[Float[np.ndarray, "resamples templates"], ...]:
+    """Share of each template in every resample of its family; with a family of one template, weights of all."""
+    if min(sizes) < 2:
+        return (resample_weights(sizes, rng, resamples),)
+    return tuple(rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n for n in sizes)
+
+
+@lru_cache(maxsize=4)
+def _counts(
+    templates: tuple[tuple[str, str], ...], sizes: tuple[int, ...], resamples: int
+) -> tuple[np.ndarray, ...]:
+    return _drawn_counts(sizes, Clusters(templates).rng("studentized bootstrap"), resamples)
 
 
 def _sampled(
