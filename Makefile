@@ -9,7 +9,10 @@ STAMP := $(VENV)/.installed
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 
-.PHONY: claims test lint report rebaseline bench peers calibrate clean help
+MUTATE := .venv-mutate
+MUTATE_STAMP := $(MUTATE)/.installed
+
+.PHONY: claims test lint report rebaseline bench peers calibrate mutate clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -52,5 +55,13 @@ peers: $(BENCH_STAMP) ## compare the engine's numbers with the other tools', edi
 calibrate: $(STAMP) ## error rates of the verdicts on random planted and null models (an hour on one core; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.calibration
 
+$(MUTATE_STAMP): pyproject.toml
+	test -x $(MUTATE)/bin/python || $(PYTHON) -m venv $(MUTATE)
+	$(MUTATE)/bin/pip install --quiet --editable '.[test,mutate]'
+	touch $(MUTATE_STAMP)
+
+mutate: $(MUTATE_STAMP) ## would a test notice a wrong line where it is decided? (an hour on one core)
+	$(MUTATE)/bin/python -m harness.mutation --jobs $(WORKERS)
+
 clean:           ## drop the venv and what was measured here (recorded evidence and downloaded weights stay)
-	rm -rf $(VENV) $(BENCH) .evidence
+	rm -rf $(VENV) $(BENCH) $(MUTATE) .evidence

@@ -26,7 +26,10 @@ FINE_BATCHES = 20
 """Batches of RESAMPLES where a p-value is corrected for so many quantities that RESAMPLES alone cannot be enough."""
 
 NEGLIGIBLE = 1e-6
-"""Resampled means no further from the value than this are the value: what float32 arithmetic alone moves, in nats."""
+"""What float32 arithmetic alone moves, in nats: a resampled mean no further from the value than this is the value, and
+no bound is known better."""
+ROUNDING = 1e-12
+"""A standard error below it is that of equal numbers."""
 
 _Beyond = Callable[[np.ndarray], np.ndarray]
 
@@ -64,8 +67,8 @@ class Sampled:
     """Means of several quantities with their bootstrap resamples.
 
     `bounded` quantities live in [0, 1]. Resampling a handful of hits shows too little spread or none, so their bounds
-    are Clopper-Pearson's for as many independent templates as would give the same standard error (Korn & Graubard
-    1998, Survey Methodology 24:193); a bounded quantity equal on every prompt has as many as there are.
+    are Clopper-Pearson's for as many independent templates as would give the same standard error, but no more than
+    there are (Korn & Graubard 1998, Survey Methodology 24:193).
     """
 
     value: Float[np.ndarray, " probes"]
@@ -89,12 +92,13 @@ class Sampled:
         Raises ValueError when the resamples are too few for it.
         """
         if not self.bounded:
-            return percentile_interval(self.pivots[:, i], confidence)
+            low, high = percentile_interval(self.pivots[:, i], confidence)
+            return low - NEGLIGIBLE, high + NEGLIGIBLE
         from statsmodels.stats.proportion import proportion_confint
 
         hits, n = self._hits(i)
-        exact = proportion_confint(hits, n, alpha=1.0 - confidence, method="beta")
-        return float(exact[0]), float(exact[1])
+        low, high = proportion_confint(hits, n, alpha=1.0 - confidence, method="beta")
+        return float(low), float(high)
 
     def estimate(self, i: int, confidence: float = CONFIDENCE) -> Estimate:
         """Value and interval of quantity i."""
@@ -111,21 +115,21 @@ class Sampled:
 
     def p_above(self, i: int, threshold: float) -> float:
         """One-sided p-value of 'the mean is at most `threshold`': small when it lies above."""
-        return self._p(i, threshold, beyond=lambda draws: draws < threshold, upwards=True)
+        return self._p(i, threshold, beyond=lambda draws: draws < threshold + NEGLIGIBLE, upwards=True)
 
     def p_below(self, i: int, threshold: float) -> float:
         """One-sided p-value of 'the mean is at least `threshold`': small when it lies below."""
-        return self._p(i, threshold, beyond=lambda draws: draws > threshold, upwards=False)
+        return self._p(i, threshold, beyond=lambda draws: draws > threshold - NEGLIGIBLE, upwards=False)
 
     def _hits(self, i: int) -> tuple[float, float]:
         """A bounded mean as so many successes among so many independent templates."""
         mean, n = float(self.value[i]), float(self.clusters.n_templates)
-        if self.constant[i] or self.error[i] == 0.0:
+        if self.constant[i] or self.error[i] <= ROUNDING:
             return min(n, max(0.0, round(mean * n, 9))), n
         from scipy.stats import t
 
         fewer = t.ppf(1 - ALPHA / 2, n - 1) / t.ppf(1 - ALPHA / 2, self.freedom[i])
-        n = mean * (1.0 - mean) / float(self.error[i]) ** 2 * float(fewer) ** 2
+        n = min(n, mean * (1.0 - mean) / float(self.error[i]) ** 2 * float(fewer) ** 2)
         return mean * n, n
 
     def _p(self, i: int, threshold: float, *, beyond: _Beyond, upwards: bool) -> float:
@@ -137,8 +141,8 @@ class Sampled:
         from scipy.special import betainc
 
         up, n = self._hits(i)
-        hits = up if upwards else n - up
-        return float(betainc(hits, n - hits + 1.0, min(1.0, rate))) if hits > 0 else 1.0
+        hits, rate = up if upwards else n - up, min(1.0, rate)
+        return float(betainc(hits, n - hits + 1.0, rate)) if hits > 0 else 1.0
 
 
 def sample(clusters: Clusters, values: Float[np.ndarray, "probes prompts"], metric: str) -> Sampled:

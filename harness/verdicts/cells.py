@@ -57,7 +57,7 @@ def judge_some(criterion: SomeProbe, measured: Measured) -> Finding:
         verdict, p = Verdict.REFUTED, p_fails
         said = f"{criterion.bound} for none of {len(fails)}; the nearest to it is"
     else:
-        i, verdict, p = int(np.argmin(holds)), Verdict.INCONCLUSIVE, p_holds
+        i, verdict, p = best, Verdict.INCONCLUSIVE, p_holds
         said = f"undecided ({criterion.bound} is asked for) at"
     return _finding(rows, sampled, i, said, verdict, p)
 

@@ -105,7 +105,8 @@ def judge_family_extremes(criterion: FamilyExtremes, measured: Measured) -> Find
     if p_fails <= ALPHA:
         sentence = f"{shown}, but named and other families are in another order ({say_p(p_fails)})."
         return Finding(verdict=Verdict.REFUTED, sentence=sentence, p_value=p_fails)
-    return Finding(verdict=Verdict.INCONCLUSIVE, sentence=f"{shown}, which is undecided.", p_value=p_holds)
+    p = p_holds if (gaps > 0).all() else 1.0
+    return Finding(verdict=Verdict.INCONCLUSIVE, sentence=f"{shown}, which is undecided.", p_value=p)
 
 
 def judge_subset_share(criterion: SubsetHubShare, measured: Measured) -> Finding:

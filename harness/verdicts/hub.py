@@ -99,7 +99,8 @@ def judge_hub(criterion: HubIs, measured: Measured) -> Finding:
         verdict, p = Verdict.REFUTED, p_tie
         why = f"so no block leads by {criterion.min_lead:.0%}: the top blocks tie"
     else:
-        verdict, p = Verdict.INCONCLUSIVE, max(fight.p_separated, lead.p)
+        p_small = 2 * sampled.p_above(fight.layer, floor)
+        verdict, p = Verdict.INCONCLUSIVE, max(fight.p_separated, lead.p, p_small)
         why = f"which leaves a tie with L{fight.second if fight.layer == fight.best else fight.best}"
     return Finding(
         verdict=verdict,
@@ -131,7 +132,8 @@ def judge_extreme(criterion: ExtremeLayer, measured: Measured) -> Finding:
     else:
         rival = fight.second if fight.layer == fight.best else fight.best
         verdict, p, why = Verdict.INCONCLUSIVE, fight.p_separated, f"and ties with L{rival}"
-    sentence = f"L{fight.layer} should be the {criterion.which} block: {_say(fight, profile)} {why}."
+    said = _say(fight, profile, criterion.which)
+    sentence = f"L{fight.layer} should be the {criterion.which} block: {said} {why}."
     return Finding(
         verdict=verdict, sentence=sentence, estimate=profile.sampled.estimate(fight.layer), p_value=p
     )
@@ -160,7 +162,9 @@ def judge_top_layers(criterion: TopLayers, measured: Measured) -> Finding:
         return Finding(verdict=Verdict.SUPPORTED, sentence=f"{shown}, {say_p(p_in)}.", p_value=p_in)
     if p_out < SEPARATION_ALPHA:
         return Finding(verdict=Verdict.REFUTED, sentence=f"{shown}, {say_p(p_out)}.", p_value=p_out)
-    return Finding(verdict=Verdict.INCONCLUSIVE, sentence=f"{shown}, which is a tie.", p_value=min(p_in, 1.0))
+    return Finding(
+        verdict=Verdict.INCONCLUSIVE, sentence=f"{shown}, which is a tie.", p_value=p_in if ahead else 1.0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +223,8 @@ def _against(profile: Profile, layer: int) -> SignFlip:
     return sign_flip(differences, profile.clusters.weights, profile.clusters.rng("sign flips"))
 
 
-def _say(fight: Contest, profile: Profile) -> str:
+def _say(fight: Contest, profile: Profile, which: str = "strongest") -> str:
     own = profile.sampled.estimate(fight.layer)
     rival = fight.second if fight.layer == fight.best else fight.best
     value = format_number(float(profile.sampled.value[rival]))
-    return f"L{fight.layer} moves {own}, the strongest other is L{rival} with {value},"
+    return f"L{fight.layer} moves {own}, the {which} other is L{rival} with {value},"

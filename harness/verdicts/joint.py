@@ -44,9 +44,8 @@ def judge_depth_increases(criterion: HubDepthIncreases, models: Models) -> Findi
     if any(f.verdict is Verdict.INVALID for f in findings.values()):
         return Finding(verdict=Verdict.INVALID, sentence=said)
     if missing := [m for m, f in findings.items() if f.verdict is not Verdict.SUPPORTED]:
-        p = max(f.p_value for f in findings.values() if f.p_value is not None)
         sentence = f"No separated hub in {', '.join(missing)}, so depths cannot be compared. {said}"
-        return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=p)
+        return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=1.0)
     tops = {m: int(np.argmax(models[m].profile.sampled.value)) for m in criterion.models}
     depths = {m: tops[m] / models[m].n_layers for m in criterion.models}
     rising = all(depths[a] < depths[b] for a, b in pairwise(criterion.models))
