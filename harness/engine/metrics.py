@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SLAB = 2048
+"""Tokens that are summed in float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
@@ -60,7 +63,7 @@ def compare_(
     for j in torch.unique(prompt).tolist():
         first, last = (int(x) for x in (prompt == j).nonzero()[[0, -1], 0])
         rows = slice(first, last + 1)
-        kl[rows] = -(logprobs[rows].sub_(base.logprobs[j]) @ base.probs[j])
+        kl[rows] = -_weighted_sum(logprobs[rows].sub_(base.logprobs[j]), base.probs[j])
     return {"kl_nats": kl, **values}
 
 
@@ -83,6 +86,20 @@ def kl_nats(p: Float[Tensor, "*row vocab"], q: Float[Tensor, "*row vocab"]) -> F
 def entropy_nats(p: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row"]:
     """Entropy in nats of a table of log-probabilities."""
     return -(p.exp() * p).sum(dim=-1)
+
+
+def _weighted_sum(
+    values: Float[Tensor, "row vocab"], weights: Float[Tensor, " vocab"]
+) -> Float[Tensor, " row"]:
+    """Sum over the vocabulary, in float64 between slabs.
+
+    One float32 product over the 262,144 tokens of Gemma 3 was off by 5e-5 of a KL of ten nats.
+    """
+    slabs = [
+        (part @ weight).double()
+        for part, weight in zip(values.split(SLAB, dim=1), weights.split(SLAB), strict=True)
+    ]
+    return torch.stack(slabs).sum(dim=0).float()
 
 
 def _at(logprobs: Float[Tensor, "row vocab"], token: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
