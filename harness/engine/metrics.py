@@ -37,8 +37,8 @@ class Baseline:
 def baseline(
     logits: Float[Tensor, "prompt vocab"], answer: Int[Tensor, " prompt"], foil: Int[Tensor, " prompt"]
 ) -> Baseline:
-    """The baseline of these logits."""
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    """The baseline of these logits, normalised in float64: an error of log Z here is one of every KL, times the KL."""
+    logprobs = torch.stack([row.double().log_softmax(dim=-1).float() for row in logits])
     top5 = logprobs.topk(5, dim=-1).indices
     return Baseline(logprobs=logprobs, probs=logprobs.exp(), top5=top5, answer=answer, foil=foil)
 
