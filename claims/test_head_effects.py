@@ -54,8 +54,8 @@ CLAIMS = (
             )
         },
         borderline={SOUND: ("gemma3_270m", "smollm2_135m")},
-        note="Since the bounds became stricter (98%, studentized) the 36 prompts of one draw are too few on both models; the "
-        "three draws together support it.",
+        note="Since the bounds became stricter (98%, studentized) the 36 prompts of one draw are too few on both "
+        "models; the three draws together support it.",
     ),
 )
 

@@ -135,9 +135,10 @@ CLAIMS = (
         },
         expected=EXPECTED,
         published=(Published(value=10.6, unit="nats", what="the number set to zero", source=MEASURED),),
-        note="It does more: five times the skip's effect on SmolLM2-135M at the first run. Skipping leaves token 0 as it "
-        "was before the writer; zeroing one number leaves a token that no prompt gives. On Gemma 3 270M it moves most of "
-        "what skipping L8 moves, and undoing the write moves nothing: there zeroing alone would have misled.",
+        note="It does more: five times the skip's effect on SmolLM2-135M at the first run. Skipping leaves token 0 as "
+        "it was before the writer; zeroing one number leaves a token that no prompt gives. On Gemma 3 270M it "
+        "moves most of what skipping L8 moves, and undoing the write moves nothing: there zeroing alone would "
+        "have misled.",
     ),
     Claim(
         id="massive-undoing-the-write-is-the-hub",
@@ -195,8 +196,8 @@ CLAIMS = (
         borderline={SOUND: ("smollm2_135m",)},
         note="Committed before the first run as a control with the same threshold, which would have made this chapter "
         "invalid. It fired on SmolLM2-135M: 2.4 of 15.1 nats, after L2. A control must be known beforehand to do "
-        "nothing, and of this edit that was only supposed: an earlier number can be what triggers the write. So it "
-        "is a claim, and refuted.",
+        "nothing, and of this edit that was only supposed: an earlier number can be what triggers the write. So "
+        "it is a claim, and refuted.",
     ),
     Claim(
         id="massive-direction-matters",
