@@ -112,12 +112,15 @@ def test_blocks_are_sorted_and_counted_once() -> None:
         ({"sites": ()}, "at least one"),
         ({"sites": (Site(layer=2, stream=Stream.MLP_OUT), Site(layer=1, stream=Stream.MLP_OUT))}, "sorted"),
         ({"sites": (Site(layer=1, stream=Stream.MLP_OUT),) * 2}, "distinct"),
-        ({"sites": (Site(layer=1, stream=Stream.MLP_OUT),), "action": Action.SKIP}, "resid_post only"),
+        (
+            {"sites": (Site(layer=1, stream=Stream.MLP_OUT),), "action": Action.SKIP},
+            "^skip is defined at resid_post only: it routes around a block$",
+        ),
         ({"sites": (Site(layer=1, stream=Stream.Z, head=0),), "action": Action.SKIP}, "resid_post only"),
-        ({"action": Action.PATCH}, "donor"),
+        ({"action": Action.PATCH}, "^a donor is named for a patch and only for a patch$"),
         ({"donor": "clean"}, "donor"),
         ({"action": Action.SKIP, "donor": "clean"}, "donor"),
-        ({"positions": ()}, "no position"),
+        ({"positions": ()}, "^an edit at no position does nothing; leave positions out to mean all$"),
     ],
 )
 def test_an_edit_without_a_meaning_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -222,3 +225,41 @@ def test_one_activation_is_one_site() -> None:
     sites = tuple(Site(layer=0, stream=Stream.MLP_OUT, dims=dims) for dims in ((), (1,)))
     with pytest.raises(InvalidEdit, match="one site"):
         Edit(sites=sites, action=Action.ZERO)
+
+
+def test_the_heads_of_an_edit_are_its_sites_in_z() -> None:
+    sites = (
+        Site(layer=1, stream=Stream.MLP_OUT),
+        Site(layer=1, stream=Stream.Z, head=0),
+        Site(layer=2, stream=Stream.Z, head=3),
+    )
+    assert Edit(sites=sites, action=Action.ZERO).heads == sites[1:]
+    assert erase(3).heads == ()
+
+
+@pytest.mark.parametrize(
+    ("probe", "value"),
+    [
+        (skip(3), {"action": "skip", "sites": [[3, "resid_post"]]}),
+        (zero(Stream.Z, 2, 5), {"action": "zero", "sites": [[2, "z", 5]]}),
+        (
+            patch(Stream.MLP_OUT, 1, "clean", positions=(0, -1)),
+            {"action": "patch", "sites": [[1, "mlp_out"]], "positions": [0, -1], "donor": "clean"},
+        ),
+        (zero(Stream.MLP_OUT, 1, dims=(4, 7)), {"action": "zero", "sites": [[1, "mlp_out", None, [4, 7]]]}),
+        (Exit(layer=7, normed=False), {"exit": 7, "normed": False}),
+    ],
+)
+def test_the_json_of_recorded_evidence_keeps_its_form(probe: Probe, value: dict[str, Any]) -> None:
+    assert to_json(probe) == value
+
+
+def test_each_maker_of_an_edit_passes_on_what_it_is_given() -> None:
+    head = patch(Stream.Z, 1, "clean", head=2, positions=(-1,), dims=(4, 7))
+    assert head.sites == (Site(layer=1, stream=Stream.Z, head=2, dims=(4, 7)),)
+    assert (head.action, head.donor, head.positions) == (Action.PATCH, "clean", (-1,))
+    zeroed = zero(Stream.Z, 1, 2, positions=(0,), dims=(4, 7))
+    assert (zeroed.sites, zeroed.action, zeroed.positions) == (head.sites, Action.ZERO, (0,))
+    for edit, action in ((skip(3, 1), Action.SKIP), (erase(3, 1), Action.ZERO)):
+        assert edit.sites == tuple(Site(layer=layer, stream=Stream.RESID_POST) for layer in (1, 3))
+        assert (edit.action, edit.positions, edit.donor) == (action, None, None)

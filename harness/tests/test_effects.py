@@ -68,6 +68,12 @@ def test_select_of_nothing_is_an_empty_table() -> None:
     assert empty.metrics["kl_nats"].shape == (0, 4)
 
 
+def test_select_cuts_what_a_screen_left_out_too() -> None:
+    screened = replace(table(), unmeasured=(skip(5), skip(6)))
+    chosen = screened.select(lambda probe: probe in (skip(1), skip(6)))
+    assert (chosen.probes, chosen.unmeasured) == ((skip(1),), (skip(6),))
+
+
 def test_row_finds_a_probe_and_names_one_that_was_not_measured() -> None:
     whole = table()
     assert [whole.row(p) for p in whole.probes] == [0, 1, 2]
@@ -103,12 +109,22 @@ def test_pooling_puts_the_prompts_side_by_side() -> None:
 def test_one_table_pooled_is_itself() -> None:
     one = table()
     assert bit_equal(pool([one]), one)
+    screened = replace(one, unmeasured=(skip(5),))
+    again = pool([screened])
+    assert bit_equal(again, screened)
+    assert (again.probes, again.unmeasured) == (screened.probes, screened.unmeasured)
+
+
+def test_a_pooled_table_has_the_highest_of_the_floors() -> None:
+    one, two, three = (replace(table(seed=s), floor_nats=f) for s, f in ((1, 0.01), (2, 0.03), (3, 0.02)))
+    assert pool([one, two, three]).floor_nats == 0.03
 
 
 def test_a_seed_that_changes_nothing_is_refused() -> None:
     one, other = table(seed=42), table(seed=2026)
     copied = replace(one, prompts=tuple(replace(p, seed=137) for p in one.prompts))
-    with pytest.raises(ValueError, match="seeds 42 and 137 gave bit-equal evidence"):
+    said = "^seeds 42 and 137 gave bit-equal evidence: a seed that changes nothing is not a replication$"
+    with pytest.raises(ValueError, match=said):
         pool([one, other, copied])
 
 
@@ -126,7 +142,7 @@ def test_the_same_effects_on_another_baseline_are_not_bit_equal() -> None:
 
 @pytest.mark.parametrize("probes", [(skip(0), skip(1)), (skip(1), skip(0), Exit(layer=0, normed=True))])
 def test_tables_of_other_probes_are_not_pooled(probes: tuple[Probe, ...]) -> None:
-    with pytest.raises(ValueError, match="same probes and metrics"):
+    with pytest.raises(ValueError, match="^only tables of the same probes and metrics can be pooled$"):
         pool([table(seed=42), table(seed=137, probes=probes)])
 
 

@@ -84,6 +84,15 @@ def test_a_bound_below_the_floor_is_not_judged(criterion, verdict):
     found = judge_criterion(criterion, measured({"layer_sweep": floored}, n_layers=4))
     assert found.verdict is verdict
     assert ("float32" in found.sentence) == (verdict is Verdict.INCONCLUSIVE)
+    if verdict is Verdict.INCONCLUSIVE:
+        assert found.p_value == 1.0, "a test that was done, and showed nothing"
+
+
+def test_a_bound_at_the_floor_is_judged():
+    effects = table((skip(0), skip(1)), {"kl_nats": (0.0, 0.0)}, noise=0.0)
+    floored = replace(effects, floor_nats=0.03)
+    criterion = EveryProbe(select=Singles(), at_most=0.03, **KL)
+    assert judge_criterion(criterion, measured({"layer_sweep": floored})).verdict is Verdict.SUPPORTED
 
 
 def test_effects_below_the_floor_are_not_reported_and_not_lost():
@@ -107,3 +116,14 @@ def test_a_floor_too_high_fails_its_gate(dtype, value, passes):
     assert [c.passed for c in by_no_op] == [passes, True]
     assert [c.passed for c in by_noise] == [True, passes]
     assert all(check.gate for check in by_no_op)
+
+
+def test_the_gates_say_what_they_allow_and_what_was_found():
+    no_op, noise = floor_checks("bfloat16", np.array([[0.01, -0.05], [0.02, 0.0]]), 0.04)
+    assert (no_op.name, no_op.value, no_op.passed) == ("no_op", 0.05, True), "at the limit is allowed"
+    assert no_op.sentence == (
+        "patching a block's output with itself moves at most 0.05 nats (this is the numeric floor)"
+    )
+    assert (noise.name, noise.value, noise.passed) == ("noise_floor", 0.04, True)
+    assert noise.sentence == ("the model's own forward pass is at most 0.05 nats from the engine's baseline")
+    assert floor_checks("float16", np.zeros(1), 0.05)[1].passed

@@ -7,8 +7,16 @@ from scipy import stats
 from harness.edits import skip
 from harness.effects import PromptRecord
 from harness.statistics import summarize
-from harness.statistics.bootstrap import Sampled, bootstrap_p, percentile_interval, resample_weights, sample
+from harness.statistics.bootstrap import (
+    Sampled,
+    bootstrap_p,
+    percentile_interval,
+    resample_weights,
+    sample,
+    weights_of,
+)
 from harness.statistics.clusters import Clusters
+from harness.statistics.estimate import format_number, unit_of
 from harness.verdicts.synthetic import table, with_value
 
 
@@ -89,9 +97,124 @@ def test_families_count_equally_whatever_their_size():
 def test_constant_bounded_data_get_the_exact_binomial_interval(edge):
     design = clusters(*[5] * 12)
     sampled = sample(design, np.full((1, 60), edge), "top5_overlap")
-    exact = stats.binomtest(int(60 * edge), 60).proportion_ci(0.95, method="exact")
+    exact = stats.binomtest(int(60 * edge), 60).proportion_ci(0.98, method="exact")
     assert sampled.interval(0) == pytest.approx((exact.low, exact.high))
     assert sampled.interval(0)[0] < sampled.interval(0)[1]
+
+
+def test_a_constant_share_between_the_edges_counts_as_so_many_hits_whole_or_not():
+    """2.4 of 12 templates: the quantiles of the beta distribution take any number of hits."""
+    design = clusters(*[3] * 4)
+    sampled = sample(design, np.repeat([[0.2], [0.4], [0.1]], 12, axis=1), "top5_overlap")
+    low, high = stats.beta.ppf(0.01, 2.4, 10.6), stats.beta.ppf(0.99, 3.4, 9.6)
+    assert sampled.interval(0) == pytest.approx((low, high))
+    assert sampled.p_above(0, low) == pytest.approx(0.01)
+    assert sampled.p_below(0, high) == pytest.approx(0.01)
+
+
+def clopper_pearson(hits: float, n: float) -> tuple[float, float]:
+    return float(stats.beta.ppf(0.01, hits, n - hits + 1)), float(stats.beta.ppf(0.99, hits + 1, n - hits))
+
+
+def test_a_share_that_scatters_less_than_hits_has_the_interval_of_as_many_hits_as_templates():
+    """Student's, of shares between the edges, would be narrower; but 60 templates are no more than 60."""
+    rng = np.random.default_rng(10)
+    values = rng.choice([0.2, 0.4, 0.6, 0.8], (2, 60))
+    sampled = sample(clusters(*[5] * 12), values, "top5_overlap")
+    for i, x in enumerate(values.reshape(2, 12, 5)):
+        error, hits = np.sqrt((x.var(axis=1, ddof=1) / 5).sum()) / 12, 60 * x.mean()
+        assert x.mean() * (1 - x.mean()) / error**2 > 2 * 60
+        low, high = sampled.interval(i)
+        assert (low, high) == pytest.approx(clopper_pearson(hits, 60))
+        assert high - low > 1.3 * 2 * stats.t.isf(0.01, 48) * error
+        for threshold in (low, 0.45, 0.6, high):
+            above, below = (
+                stats.beta.cdf(threshold, hits, 61 - hits),
+                stats.beta.sf(threshold, hits + 1, 60 - hits),
+            )
+            assert sampled.p_above(i, threshold) == pytest.approx(float(above))
+            assert sampled.p_below(i, threshold) == pytest.approx(float(below))
+
+
+def test_hits_count_less_for_the_degrees_of_freedom_that_their_families_leave():
+    """Families of unequal size, by Satterthwaite: m (1 - m) / se^2 x (t_59 / t_freedom)^2 of the 60 templates."""
+    sizes = (3, 3, 4, 10, 20, 20)
+    values = (np.random.default_rng(11).random((2, 60)) < 0.5).astype(float)
+    sampled = sample(clusters(*sizes), values, "argmax_match")
+    for i, x in enumerate(values):
+        families = np.split(x, np.cumsum(sizes)[:-1])
+        parts = np.array([f.var(ddof=1) / len(f) for f in families])
+        mean = float(np.mean([f.mean() for f in families]))
+        error, freedom = np.sqrt(parts.sum()) / 6, parts.sum() ** 2 / (parts**2 / (np.array(sizes) - 1)).sum()
+        uncorrected = mean * (1 - mean) / error**2
+        n = uncorrected * (stats.t.isf(0.01, 59) / stats.t.isf(0.01, freedom)) ** 2
+        assert n < 0.9 * uncorrected < 60, "the correction and not the cap decides"
+        hits = n * mean
+        low, high = sampled.interval(i)
+        assert (low, high) == pytest.approx(clopper_pearson(hits, n))
+        for threshold in (low, 0.4, 0.6, high):
+            above, below = (
+                stats.beta.cdf(threshold, hits, n - hits + 1),
+                stats.beta.sf(threshold, hits + 1, n - hits),
+            )
+            assert sampled.p_above(i, threshold) == pytest.approx(float(above))
+            assert sampled.p_below(i, threshold) == pytest.approx(float(below))
+
+
+def test_a_mean_without_spread_is_known_to_a_millionth_of_a_nat():
+    sampled = sample(clusters(5, 5), np.full((1, 10), 0.5), "kl_nats")
+    assert sampled.interval(0) == pytest.approx((0.5 - 1e-6, 0.5 + 1e-6), abs=1e-12)
+    for within, p in ((0.9e-6, 1.0), (1.1e-6, 1e-4)):
+        assert sampled.p_above(0, 0.5 - within) == sampled.p_below(0, 0.5 + within) == pytest.approx(p)
+
+
+def test_rounding_takes_no_share_above_one():
+    """Weights sum to 1 only up to rounding: in some of these designs to more."""
+    designs = [clusters(*sizes) for sizes in ((3, 7, 11), (3, 3, 3), (5, 6, 7, 9), (7,) * 6, (11, 13))]
+    ones = [np.ones((1, design.n_templates)) for design in designs]
+    assert max(one @ design.weights for one, design in zip(ones, designs, strict=True)) > 1.0
+    for design in designs:
+        sampled = sample(design, np.ones((1, design.n_templates)), "argmax_match")
+        assert sampled.value[0] <= 1.0
+        assert sampled.draws.max() <= 1.0
+
+
+def test_a_single_hit_is_a_hit():
+    """A share of 0.2 on each of five templates: one hit of five, by the exact binomial test."""
+    sampled = sample(clusters(5), np.full((1, 5), 0.2), "argmax_match")
+    for threshold in (0.01, 0.1, 0.3):
+        exact = stats.binomtest(1, 5, threshold, alternative="greater").pvalue
+        assert sampled.p_above(0, threshold) == pytest.approx(float(exact))
+        exact = stats.binomtest(1, 5, threshold, alternative="less").pvalue
+        assert sampled.p_below(0, threshold) == pytest.approx(float(exact))
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_a_share_is_between_0_and_1_whatever_was_measured(edge):
+    """That it is at least 0 and at most 1 needs no evidence; that it is beyond has none."""
+    values = np.array([[edge] * 10, [0.0] * 5 + [1.0] * 5])
+    sampled = sample(clusters(5, 5), values, "argmax_match")
+    for i in (0, 1):
+        for beyond in (0.0, -0.5):
+            assert sampled.p_above(i, beyond) == 0.0
+            assert sampled.p_below(i, 1.0 - beyond) == 0.0
+            assert sampled.p_below(i, beyond - 0.1) == 1.0
+            assert sampled.p_above(i, 1.1 - beyond) == 1.0
+    assert sampled.p_above(0, 0.5) == (1.0 if edge == 0.0 else pytest.approx(0.5**10))
+
+
+def test_an_estimate_has_the_confidence_it_was_asked_for():
+    sampled = sample(clusters(6, 6), np.random.default_rng(0).standard_normal((1, 12)), "kl_nats")
+    usual, narrow = sampled.estimate(0), sampled.estimate(0, 0.8)
+    assert (usual.confidence, narrow.confidence) == (0.98, 0.8)
+    assert (usual.low, usual.high) == sampled.interval(0, 0.98)
+    assert (narrow.low, narrow.high) == sampled.interval(0, 0.8)
+    assert usual.low < narrow.low < narrow.high < usual.high
+
+
+def test_the_weights_that_are_kept_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        weights_of(clusters(5, 5))[0] = 0.0
 
 
 def test_nearly_constant_bounded_data_are_no_more_certain_than_constant_data():
@@ -99,8 +222,8 @@ def test_nearly_constant_bounded_data_are_no_more_certain_than_constant_data():
     values = np.zeros((2, 60))
     values[1, 7] = 0.2
     sampled = sample(design, values, "top5_overlap")
-    assert sampled.interval(1)[1] >= sampled.interval(0)[1] - 1e-12 > 0.05
-    assert sampled.p_below(1, 0.05) >= sampled.p_below(0, 0.05) - 1e-12 > 0.025
+    assert sampled.interval(1)[1] >= sampled.interval(0)[1] - 1e-12 > 0.07
+    assert sampled.p_below(1, 0.07) >= sampled.p_below(0, 0.07) - 1e-12 > 0.01
 
 
 @pytest.mark.parametrize("metric", ["kl_nats", "argmax_match"])
@@ -116,7 +239,7 @@ def test_bounds_and_p_values_agree(metric, kind):
         "all": np.ones((1, 40)),
     }[kind]
     sampled = sample(design, values, metric)
-    for confidence in (0.95, 0.9, 0.998):
+    for confidence in (0.98, 0.95, 0.9, 0.998):
         low, high = sampled.interval(0, confidence)
         for threshold in np.concatenate(
             [np.linspace(0.001, 0.999, 60), [low - 1e-6, low + 1e-6, high - 1e-6, high + 1e-6]]
@@ -135,15 +258,40 @@ def test_a_family_of_one_template_widens_the_interval_instead_of_hiding_its_spre
     assert mixed.std(axis=0).min() > 0
 
 
+def test_two_templates_are_enough_in_one_family_or_in_two():
+    rng = np.random.default_rng(9)
+    one = resample_weights((2,), rng, 20_000) @ np.array([1.0, 4.0])
+    assert set(one.tolist()) == {1.0, 4.0}, "one of the two is drawn each time"
+    assert one.var() == pytest.approx(np.var([1, 4], ddof=1) / 2, rel=0.05)
+    two = resample_weights((1, 1), rng, 20_000) @ np.array([1.0, 4.0])
+    assert two.var() == pytest.approx(np.var([1, 4], ddof=1) / 2, rel=0.05)
+    pairs = resample_weights((2, 2), rng, 40_000) @ np.array([1.0, 4.0, 10.0, 20.0])
+    expected = (np.var([1, 4], ddof=1) / 2 + np.var([10, 20], ddof=1) / 2) / 4
+    assert pairs.var() == pytest.approx(expected, rel=0.05), "families are kept, templates are drawn"
+
+
 @pytest.mark.parametrize("sizes", [(1,), (0,)])
 def test_one_template_has_no_interval(sizes):
-    with pytest.raises(ValueError, match="measure more templates"):
+    said = "^one template: an interval over templates needs at least two; measure more templates$"
+    with pytest.raises(ValueError, match=said):
         resample_weights(sizes, np.random.default_rng(0), 10)
 
 
 def test_no_prompts_is_an_error():
     with pytest.raises(ValueError, match="no prompts"):
         Clusters(())
+
+
+def test_one_resample_of_forty_lies_beyond_each_bound():
+    """39 resamples and the data make 40: one of them is a share of 0.025."""
+    assert percentile_interval(np.arange(39.0), 0.95) == (0.0, 38.0)
+    assert percentile_interval(np.arange(79.0), 0.95) == (1.0, 77.0)
+    for seed in range(20):
+        shuffled = np.random.default_rng(seed).permutation(9_999)
+        assert percentile_interval(shuffled, 0.95) == (249.0, 9_749.0)
+        assert percentile_interval(shuffled, 0.9) == (499.0, 9_499.0)
+    with pytest.raises(ValueError, match="^38 resamples are too few for a 95.00000% interval"):
+        percentile_interval(np.arange(38.0), 0.95)
 
 
 def test_too_few_resamples_for_a_level_is_an_error():
@@ -168,13 +316,37 @@ def test_draws_are_reproducible_and_leave_the_global_state_alone():
 def test_an_estimate_prints_value_interval_unit_and_sizes():
     sampled = Sampled(
         value=np.array([2.5]),
-        draws=np.linspace(2.0, 3.0, 9_999)[:, None],
+        draws=np.linspace(1.0, 4.0, 9_999)[:, None],
+        pivots=np.linspace(2.0, 3.0, 9_999)[:, None],
+        error=np.array([0.25]),
+        freedom=np.array([8.0]),
         constant=np.array([False]),
         bounded=False,
         unit="nats",
         clusters=clusters(5, 5, prompts=2),
     )
-    assert str(sampled.estimate(0)) == "2.5 [2.02, 2.98] nats (20 prompts, 10 templates)"
+    assert str(sampled.estimate(0)) == "2.5 [2.01, 2.99] nats (20 prompts, 10 templates)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (13.7, "13.7"),
+        (0.04123, "0.0412"),
+        (2.1e-6, "2.1e-06"),
+        (999.4, "999"),
+        (1000, "1000"),
+        (1000.4, "1000"),
+        (-2500.0, "-2500"),
+        (12345.6, "12346"),
+    ],
+)
+def test_a_number_prints_without_an_exponent_where_that_can_be_avoided(value, text):
+    assert format_number(value) == text
+
+
+def test_a_metric_without_a_unit_prints_its_name():
+    assert (unit_of("kl_nats"), unit_of("top5_overlap"), unit_of("made_up")) == ("nats", "share", "made_up")
 
 
 def test_summary_holds_every_probe_and_metric_and_no_nan():
@@ -186,5 +358,10 @@ def test_summary_holds_every_probe_and_metric_and_no_nan():
     assert mean == pytest.approx(1.0, abs=0.01)
     assert rows[1]["kl_nats"] == [None, None, None]
     assert rows[1]["top5_overlap"][0] == pytest.approx(0.5, abs=0.01)
+    edge = summarize(table([skip(0)], {"top5_overlap": [0.0]}, noise=0.0))[0]["top5_overlap"]
+    exact = stats.binomtest(0, 60).proportion_ci(0.98, method="exact")
+    assert edge == pytest.approx([0.0, exact.low, exact.high], rel=1e-5), (
+        "a share has the interval of a share"
+    )
     lone = summarize(table([skip(0)], {"kl_nats": [1.0]}, families=1, templates=1))
     assert lone[0]["kl_nats"][1:] == [None, None]

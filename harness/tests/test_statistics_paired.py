@@ -37,6 +37,16 @@ def test_exact_sign_flip_equals_scipy():
     assert ours.statistic.tolist() == pytest.approx((d @ weights).tolist())
 
 
+@pytest.mark.parametrize(("flips", "exact"), [(511, True), (510, False), (512, True)])
+def test_every_pattern_is_tried_where_no_more_flips_would_be_drawn(flips, exact):
+    """Nine templates have 512 sign patterns, the observed one among them."""
+    rng = np.random.default_rng(1)
+    d, weights = rng.normal(0.4, 1, (3, 9)), rng.random(9)
+    p = sign_flip(d, weights, rng, flips=flips).p
+    reference = [permutation_p(row, weights, np.inf) for row in d]
+    assert (p.tolist() == pytest.approx(reference, abs=1e-12)) == exact
+
+
 def test_sampled_sign_flip_agrees_with_scipy():
     rng = np.random.default_rng(2)
     d, weights = rng.normal(0.35, 1, (2, 40)), np.full(40, 1 / 40)
@@ -67,6 +77,12 @@ def test_sign_flip_finds_a_difference_hidden_by_what_both_share():
     assert stats.ttest_ind(one, two).pvalue > 0.5
 
 
+def test_the_least_p_value_of_drawn_flips_is_one_over_their_number_and_the_data():
+    result = sign_flip(np.full((2, 40), 1.0), np.full(40, 1 / 40), np.random.default_rng(5), flips=999)
+    assert result.p.tolist() == [1 / 1000] * 2
+    assert result.p_adjusted.tolist() == [1 / 1000] * 2
+
+
 def test_no_difference_at_all_has_p_one():
     result = sign_flip(np.zeros((2, 30)), np.full(30, 1 / 30), np.random.default_rng(5))
     assert result.p.tolist() == [1.0, 1.0]
@@ -87,6 +103,22 @@ def test_within_family_is_defined_without_spread():
     p = within_family_p(np.array([[0.5] * 5 + [2.0], [-0.5] * 5 + [2.0], [0.0] * 5 + [2.0]]), families(5, 1))
     assert p[:, 0].tolist() == [0.5**5, 1.0, 1.0]
     assert p[:, 1].tolist() == [1.0, 1.0, 1.0]  # one template shows nothing
+
+
+def test_within_family_needs_two_templates_and_no_more_and_looks_at_every_family():
+    """A family of one template shows nothing; those before and after it are tested all the same."""
+    rng = np.random.default_rng(9)
+    d = rng.normal(2.0, 1, (3, 6))
+    p = within_family_p(d, families(2, 1, 3))
+    assert p[:, 1].tolist() == [1.0] * 3
+    for f, columns in ((0, slice(0, 2)), (2, slice(3, 6))):
+        expected = stats.ttest_1samp(d[:, columns], 0, axis=1, alternative="greater").pvalue
+        assert p[:, f].tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_partial_conjunction_is_no_more_than_certain():
+    assert partial_conjunction_p(np.array([0.9, 0.8, 0.7]), 1) == 1.0
+    assert partial_conjunction_p(np.array([0.9, 0.8, 0.7]), 3) == 0.9
 
 
 def test_partial_conjunction_counts():

@@ -103,12 +103,39 @@ def test_family_extremes_are_each_separated_or_undecided():
 
 
 def test_family_extremes_names_families_that_were_measured_and_no_family_twice():
-    with pytest.raises(MissingEvidence, match="poetry"):
-        judge_criterion(extremes(top=("poetry",), bottom=()), measured(profile(on_top_in(5))))
-    with pytest.raises(ValueError, match="none in both"):
+    two = table([skip(0), skip(1)], {"kl_nats": [1.0, 2.0]}, families=("code", "json"))
+    said = "^no prompt of the families poetry, prose was measured .code, json were.$"
+    with pytest.raises(MissingEvidence, match=said):
+        judge_criterion(extremes(top=("poetry", "code"), bottom=("prose",)), measured({"layer_sweep": two}))
+    said = "^FamilyExtremes: name families in top or bottom, and none in both$"
+    with pytest.raises(ValueError, match=said):
         extremes(top=("a",), bottom=("a",))
     with pytest.raises(ValueError, match="name families"):
         extremes(top=(), bottom=())
+
+
+def test_a_layer_that_ties_exactly_is_not_on_top():
+    """Equal to the bit in two families, ahead in the third."""
+    means = np.array([[1.0, 2.0, 2.0], [2.0, 2.0, 2.0]])
+    view = measured(profile(means, noise=0.0))
+    finding = judge_criterion(TopInFamilies(layer=1, at_least=2, rationale="r"), view)
+    assert finding.sentence.startswith("L1 is on top in 1 of 3 families")
+
+
+def test_a_subset_that_ties_exactly_is_not_turned():
+    view = measured(profile(fickle(1.0), noise=0.0))
+    finding = judge_criterion(SubsetHubShare(subset_size=2, at_least=0.2, rationale="r"), view)
+    assert finding.verdict is REFUTED
+    assert (finding.estimate.low, finding.estimate.value, finding.estimate.high) == (0.0, 0.0, 0.0)
+
+
+def test_families_that_do_not_differ_at_all_are_undecided():
+    """Without any spread Welch's test has no answer: that is no evidence, and no p-value that is not a number."""
+    effects = table(
+        [skip(0), skip(1)], {"kl_nats": [[1.0, 1.0], [2.0, 2.0]]}, noise=0.0, families=("code", "json")
+    )
+    finding = judge_criterion(extremes(top=("code",), bottom=()), measured({"layer_sweep": effects}))
+    assert (finding.verdict, finding.p_value) == (INCONCLUSIVE, 1.0)
 
 
 def fickle(strength, n_families=8):

@@ -142,6 +142,36 @@ def test_a_flat_profile_and_a_hole_in_one_are_invalid(criterion):
         assert "skip L1" in finding.sentence
 
 
+def test_a_layer_without_any_effect_leads_nobody():
+    """L2 moves nothing at all: no share of nothing is a lead, and the other two tie."""
+    sweep = profile([2.0, 1.99, 0.0])["layer_sweep"]
+    sweep.metrics["kl_nats"][2] = 0.0
+    finding = judge_criterion(hub(None), measured({"layer_sweep": sweep}))
+    assert finding.verdict is REFUTED
+    assert "the top blocks tie" in finding.sentence
+    finding = judge_criterion(hub(2), measured({"layer_sweep": sweep}))
+    assert finding.verdict is REFUTED
+    assert "behind it" in finding.sentence
+
+
+def test_the_first_layer_past_the_last_is_lacking():
+    means = [1.0, 2.0, 3.0, 4.0]
+    assert find(hub(3), means).verdict is SUPPORTED
+    said = (
+        "^the criterion names L4, but the model has layers L0 to L3: "
+        "mend the card, or judge it on the model it is about$"
+    )
+    for criterion in (
+        hub(4),
+        ExtremeLayer(layer=4, which="weakest", rationale="r"),
+        TopLayers(layers=frozenset({3, 4}), rationale="r"),
+    ):
+        with pytest.raises(MissingEvidence, match=said):
+            find(criterion, means)
+    with pytest.raises(MissingEvidence, match="names L-1"):
+        find(hub(-1), means)
+
+
 def test_a_layer_the_model_lacks_and_a_layer_not_measured_are_errors():
     with pytest.raises(MissingEvidence, match="L30, but the model has layers L0 to L3"):
         find(hub(30), [1.0, 2.0, 3.0, 4.0])
@@ -150,10 +180,12 @@ def test_a_layer_the_model_lacks_and_a_layer_not_measured_are_errors():
     with pytest.raises(MissingEvidence, match="lacks L2"):
         judge_criterion(hub(3), measured(holed))
     twice = table([skip(0), skip(1), erase(1)], {"kl_nats": [1.0, 2.0, 3.0]})
-    with pytest.raises(MissingEvidence, match="every one of 2 layers once"):
+    said = "^a profile needs every one of 2 layers once; 'layer_sweep' holds 3 single-block probes$"
+    with pytest.raises(MissingEvidence, match=said):
         judge_criterion(hub(1), measured({"layer_sweep": twice}))
-    with pytest.raises(MissingEvidence, match="lacks L4"):
-        judge_criterion(hub(3), measured({"layer_sweep": sweep}, 5))
+    said = "^a profile needs every one of 6 layers once; 'layer_sweep' holds 4 single-block probes and lacks L4, L5$"
+    with pytest.raises(MissingEvidence, match=said):
+        judge_criterion(hub(3), measured({"layer_sweep": sweep}, 6))
 
 
 @pytest.mark.parametrize(

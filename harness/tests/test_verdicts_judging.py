@@ -70,7 +70,7 @@ def test_findings_combine(verdicts, combined):
 
 
 def test_no_finding_is_no_judgement():
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="^a judgement needs at least one finding$"):
         combine([])
 
 
@@ -80,6 +80,7 @@ def test_p_values_combine_as_all_must_hold():
     assert combine([finding(REFUTED, 0.01), finding(SUPPORTED, 0.001)]).p_value == pytest.approx(0.02)
     assert combine([finding(REFUTED, 0.01), finding(REFUTED)]).p_value is None  # an identity is violated
     assert combine([finding(SUPPORTED)]).p_value is None
+    assert combine([finding(REFUTED, 0.6), finding(SUPPORTED, 0.1)]).p_value == 1.0
 
 
 def judged(verdict, p):
@@ -101,6 +102,10 @@ def test_false_discovery_control_at_its_boundary():
         assert controlled["c"] == chapter["c"]
     assert "does not survive false discovery control over the 4 tests" in controlled["b"].sentence
     assert "would be refuted" in controlled["b"].sentence
+
+
+def test_a_p_value_at_the_level_survives():
+    assert control_fdr({"alone": judged(SUPPORTED, 0.05)})["alone"].verdict is SUPPORTED
 
 
 def test_identities_and_invalid_judgements_are_no_tests():
@@ -195,13 +200,21 @@ def test_the_number_of_layers_can_be_given():
     tables = {"layer_sweep": table([skip(0), skip(1)], {"kl_nats": [1.0, 2.0]})}
     with pytest.raises(MissingEvidence, match="lacks L2"):
         judge(claim(hub(1)), SOUND, tables, n_layers=3)
+    with pytest.raises(MissingEvidence, match="lacks L2"):
+        judge_chapter([claim(hub(1))], SOUND, tables, n_layers=3)
+    joint = claim(HubsAt(layers={"m": 1, "n": 1}, rationale="r"), joint=True)
+    assert (
+        judge_joint(joint, SOUND, {"m": tables, "n": tables}, n_layers={"m": 2, "n": 2}).verdict is SUPPORTED
+    )
+    with pytest.raises(MissingEvidence, match="lacks L2"):
+        judge_joint(joint, SOUND, {"m": tables, "n": tables}, n_layers={"m": 2, "n": 3})
 
 
 def test_every_criterion_says_why_and_prints_as_a_sentence():
     for kind in (*get_args(criteria.SingleCriterion), *get_args(criteria.JointCriterion)):
         assert kind.__doc__
         assert "__str__" in vars(kind), kind
-    with pytest.raises(ValueError, match="say why"):
+    with pytest.raises(ValueError, match="^HubIs: say why these thresholds were chosen .rationale.$"):
         HubIs(layer=1, rationale=" ")
     assert str(hub(14)).startswith(
         "L14 has the largest mean kl_nats, separated from every other block at p < 0.01"

@@ -199,8 +199,9 @@ def test_prompt_noise_alone_is_no_difference():
 
 
 def test_a_model_that_was_not_measured_is_an_error():
-    with pytest.raises(MissingEvidence, match="'b', which was not measured"):
-        judge_joint_criterion(HubsAt(layers={"a": 0, "b": 1}, rationale="r"), models(a=SMALL))
+    said = "^the claim compares 'b', which was not measured .there is: a, c.$"
+    with pytest.raises(MissingEvidence, match=said):
+        judge_joint_criterion(HubsAt(layers={"a": 0, "b": 1}, rationale="r"), models(a=SMALL, c=SMALL))
 
 
 def test_a_tie_at_the_top_within_rounding_is_not_stable_whichever_block_leads():
@@ -210,6 +211,28 @@ def test_a_tie_at_the_top_within_rounding_is_not_stable_whichever_block_leads():
     finding = judge_criterion(criterion, measured({"layer_sweep": pool(draws)}))
     assert finding.verdict is INCONCLUSIVE
     assert "two blocks tie" in finding.sentence
+
+
+@pytest.mark.parametrize("level", [1.0, 3.0])
+def test_a_tie_in_one_seed_is_seen_among_many_layers_and_whatever_the_level_of_the_others(level):
+    """Five layers, of which the top two tie in the second seed only; the first may be stronger altogether."""
+    clear, tied = level * np.array([0.1, 0.2, 0.3, 0.5, 1.0]), [0.1, 0.2, 0.3, 1.0, 1.0 + 2e-6]
+    draws = [profile(m, noise=1e-7, seed=seed)["layer_sweep"] for seed, m in ((1, clear), (2, tied))]
+    criterion = StableOverSeeds(min_tau=0.5, rationale="a self-test")
+    finding = judge_criterion(criterion, measured({"layer_sweep": pool(draws)}))
+    assert finding.verdict is INCONCLUSIVE
+    assert finding.sentence.startswith("In seed 2 two blocks tie at the top")
+
+
+def test_a_tau_as_asked_is_enough():
+    """Of five layers one pair in ten is turned; the tau asked for is scipy's own, to the last digit."""
+    from scipy.stats import kendalltau
+
+    turned = [2.0, 1.0, 3.0, 4.0, 9.0]
+    tau = float(kendalltau(BASE, turned).statistic)
+    for more, verdict in ((0.0, SUPPORTED), (1e-12, REFUTED)):
+        criterion = StableOverSeeds(min_tau=tau + more, rationale="r")
+        assert judge_criterion(criterion, measured(seeds(BASE, turned))).verdict is verdict
 
 
 @pytest.mark.parametrize(("top", "verdict"), [(9.0, SUPPORTED), (4.3, INCONCLUSIVE)])

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.claim import EVERY_MODEL, Claim, Protocol
-from harness.edits import Stream, skip, zero
+from harness.edits import Exit, Stream, skip, zero
 from harness.effects import Effects, pool
-from harness.verdicts.criteria import CellWithin, EveryProbe, HubIs, SomeProbe, WorstCase
+from harness.verdicts.criteria import CellWithin, EveryProbe, HubIs, HubsAt, SomeProbe, WorstCase
 from harness.verdicts.fdr import control_fdr
-from harness.verdicts.judging import judge, judge_criterion
+from harness.verdicts.judging import judge, judge_criterion, judge_joint_criterion
 from harness.verdicts.reading import measured
-from harness.verdicts.selectors import EveryHead, Heads
+from harness.verdicts.selectors import EveryHead, ExitAt, FinalExit, Heads
 from harness.verdicts.synthetic import table
 from harness.verdicts.verdict import MissingEvidence, Verdict
 
@@ -111,6 +112,50 @@ def test_a_table_of_blocks_that_was_screened_gives_no_hub():
     assert (finding.verdict, finding.screened) == (INCONCLUSIVE, True)
 
 
+def test_what_the_measured_say_is_said_before_what_is_missing():
+    finding = find(every(at_most=3.0), screened(kept=4))
+    assert finding.sentence.startswith(
+        "Among the measured, kl_nats is at most 3 nats for all 4; the nearest to it is"
+    )
+    assert finding.sentence.endswith(
+        "Screened: 4 of the 8 probes this is about were measured exactly (50%). "
+        "The others may decide otherwise: run without --screen to measure all of them."
+    )
+
+
+def test_exits_that_were_left_out_are_told_by_the_number_of_layers():
+    probes = tuple(Exit(layer=layer, normed=True) for layer in range(4))
+    whole = table(probes, {"kl_nats": [3.0, 2.0, 1.0, 0.0]})
+    kept = replace(whole.select(lambda p: p != probes[3]), unmeasured=probes[3:])
+    for select, verdict in ((ExitAt(layer=-2), SUPPORTED), (FinalExit(), INCONCLUSIVE)):
+        assert find(every(select, at_most=1.5), kept).verdict is verdict
+
+
+def test_models_are_not_compared_where_a_screen_left_blocks_out():
+    whole = table([skip(layer) for layer in range(4)], {"kl_nats": (0.1, 2.0, 0.1, 0.2)})
+    kept = replace(whole.select(lambda p: p != skip(3)), unmeasured=(skip(3),))
+    criterion = HubsAt(layers={"a": 1, "b": 1}, rationale="a test")
+    views = {"whole": measured({"layer_sweep": whole}), "kept": measured({"layer_sweep": kept})}
+    finding = judge_joint_criterion(criterion, {"a": views["whole"], "b": views["whole"]})
+    assert (finding.verdict, finding.screened, finding.criterion) == (SUPPORTED, False, str(criterion))
+    finding = judge_joint_criterion(criterion, {"a": views["whole"], "b": views["kept"]})
+    assert (finding.verdict, finding.screened, finding.criterion) == (INCONCLUSIVE, True, str(criterion))
+    assert finding.sentence.startswith(
+        "Screened: 3 of the 4 probes this is about were measured exactly (75%)."
+    )
+    assert finding.sentence.endswith("run without --screen to measure all of them.")
+
+
+def test_the_finer_resampling_knows_a_share_for_a_share():
+    """Constant at 0 on every prompt: there too the exact binomial interval, and not one of no width."""
+    effects = table(ALL[:2], {"top5_overlap": [0.0, 0.5]}, noise=0.0)
+    rows = measured({"head_sweep": effects}, n_layers=4).rows("head_sweep", EveryHead(), "top5_overlap")
+    plain, fine = rows.sampled(), rows.sampled_finely(1)
+    assert fine.interval(0) == pytest.approx(plain.interval(1))
+    assert fine.interval(0)[0] < 0.4 < 0.6 < fine.interval(0)[1]
+    assert (fine.unit, fine.bounded) == ("share", True)
+
+
 def test_what_a_screen_left_undecided_is_a_test_of_the_chapter_that_shows_nothing():
     """As in a run that measures everything, the chapter's other claims are corrected for it."""
     claim = Claim(
@@ -129,9 +174,13 @@ def test_what_a_screen_left_undecided_is_a_test_of_the_chapter_that_shows_nothin
 
 def test_a_witness_is_corrected_for_the_probes_that_were_left_out():
     """The heads measured were picked from all: their number alone would be too lenient."""
-    kept = screened(kept=2, means=(1.04, 0.1, *MEANS[2:]), noise=0.1)
+    kept = screened(kept=2, means=(1.05, 0.1, *MEANS[2:]), noise=0.1)
     few = find(every(at_most=1.0), replace(kept, unmeasured=()))
     many = find(every(at_most=1.0), replace(kept, unmeasured=tuple(zero(Stream.Z, 9, h) for h in range(998))))
+    own = kept.metrics["kl_nats"][0].reshape(12, 5, 2).mean(axis=2)
+    z = (own.mean() - 1.0) / np.sqrt((own.var(axis=1, ddof=1) / 5).sum() / 144)
+    p = 2 * stats.t.sf(z, 12 * 4)
+    assert 4 * p < 0.02 < 1_000 * p / 4, "either side by far"
     assert few.p_value is not None
     assert few.verdict is REFUTED
     assert many.verdict is INCONCLUSIVE, many.sentence
@@ -139,7 +188,7 @@ def test_a_witness_is_corrected_for_the_probes_that_were_left_out():
 
 @pytest.mark.parametrize("n", [10, 270, 1000])
 def test_one_clear_head_among_many_can_be_told(n: int):
-    """2 x 270 / 10,000 > 0.05: without finer resampling no head of a real model could refute, or be found."""
+    """2 x 270 / 10,000 > 0.02: without finer resampling no head of a real model could refute, or be found."""
     probes = [zero(Stream.Z, layer, head) for layer in range(n // 10) for head in range(10)]
     effects = table(probes, {"kl_nats": np.r_[2.0, np.full(n - 1, 0.01)]}, noise=0.05)
     assert find(every(at_most=1.0), effects).verdict is REFUTED
@@ -147,7 +196,7 @@ def test_one_clear_head_among_many_can_be_told(n: int):
     assert finding.verdict is SUPPORTED
     assert "'zero L0H0'" in finding.sentence
     assert finding.p_value is not None
-    assert 0.0 < finding.p_value < 0.05
+    assert 0.0 < finding.p_value <= 0.02
 
 
 def test_the_finer_resampling_agrees_with_the_plain():
@@ -159,7 +208,8 @@ def test_the_finer_resampling_agrees_with_the_plain():
     plain, fine = sample(*arguments), sample_finely(*arguments)
     assert len(fine.draws) == 20 * len(plain.draws)
     assert fine.value == plain.value
-    threshold = float(np.quantile(plain.draws, 0.05))
+    assert len(fine.pivots) == 20 * len(plain.pivots)
+    threshold = float(np.quantile(plain.pivots, 0.05))
     assert fine.p_above(0, threshold) == pytest.approx(0.05, abs=0.01)
     assert fine.interval(0) == pytest.approx(plain.interval(0), abs=0.02)
 
@@ -173,7 +223,7 @@ def test_screened_tables_are_pooled_over_the_heads_that_all_of_them_measured():
     assert set(both.unmeasured) == set(ALL[3:])
     assert both.metrics["kl_nats"].shape == (3, len(one.prompts) + len(two.prompts))
     np.testing.assert_array_equal(both.metrics["kl_nats"][:, len(one.prompts) :], two.metrics["kl_nats"][:3])
-    with pytest.raises(ValueError, match="same probes"):
+    with pytest.raises(ValueError, match="^only tables of the same probes and metrics can be pooled$"):
         pool([one, replace(two, unmeasured=())])
 
 
