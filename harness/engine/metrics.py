@@ -37,10 +37,20 @@ class Baseline:
 def baseline(
     logits: Float[Tensor, "prompt vocab"], answer: Int[Tensor, " prompt"], foil: Int[Tensor, " prompt"]
 ) -> Baseline:
-    """The baseline of these logits, normalised in float64: an error of log Z here is one of every KL, times the KL."""
-    logprobs = torch.stack([row.double().log_softmax(dim=-1).float() for row in logits])
+    """The baseline of these logits."""
+    logprobs = log_softmax_(logits.float().clone())
     top5 = logprobs.topk(5, dim=-1).indices
     return Baseline(logprobs=logprobs, probs=logprobs.exp(), top5=top5, answer=answer, foil=foil)
+
+
+def log_softmax_(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
+    """Log-probabilities, in place, their sum brought to 1 by a sum in float64 between slabs.
+
+    Over the 262,144 tokens of Gemma 3 float32's log Z alone is off by 2e-5 to 6e-5.
+    """
+    torch.log_softmax(logits, dim=-1, out=logits)
+    mass = torch.stack([part.exp().sum(dim=-1).double() for part in logits.split(SLAB, dim=1)]).sum(dim=0)
+    return logits.sub_(mass.log().float()[:, None])
 
 
 def compare_(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.engine.blocks import Stack
 from harness.engine.climb import Summit
-from harness.engine.metrics import Baseline, compare_, entropy_nats, kl_nats
+from harness.engine.metrics import Baseline, compare_, entropy_nats, kl_nats, log_softmax_
 
 LOGIT_BYTES = 64 * 2**20
 """Bound on one chunk of float32 logits."""
@@ -46,7 +46,7 @@ class Readout:
             wanted = (normed == with_norm).nonzero()[:, 0]
             for chunk in torch.split(wanted, logit_rows(base.logprobs.shape[-1])) if len(wanted) else ():
                 logits = self.stack.unembed(flat[chunk], normed=with_norm)
-                logprobs = torch.log_softmax(logits, dim=-1, out=logits)
+                logprobs = log_softmax_(logits)
                 values = {}
                 if self.reference is not None:
                     values = self._constancy(logprobs, table_row[probe_of[chunk]], prompt_of[chunk], first)
