@@ -151,9 +151,7 @@ def _draw_mechanism(figure: Any, tables: Tables) -> None:
     factors = _means(writes, "rise_log10")
     rise.bar(range(n_layers), factors[:, 0], color=GREY)
     rise.bar([massive.layer], [factors[massive.layer, 0]], color=ORANGE)
-    _dress(
-        rise, f"How far each MLP raises dimension {massive.dim} of token 0", "layer", "log10 of the factor"
-    )
+    _dress(rise, f"Rise of [{massive.dim}] of token 0, by MLP", "layer", "log10 of the factor")
     sweep = tables.get(("layer_sweep", Protocol.SOUND))
     if sweep is not None:
         _profile(by_block, sweep, "kl_nats", *STYLE[Protocol.SOUND], "the block skipped")
@@ -207,12 +205,15 @@ def _bars(axis: Any, names: list[str], means: np.ndarray, color: str) -> None:
     axis.barh(y, mean, xerr=(mean - low, high - mean), color=color, height=0.7, error_kw={"linewidth": 0.8})
     axis.set_yticks(y, names)
     axis.invert_yaxis()
+    axis.set_xlim(0, 1.4 * mean.max())  # an interval may end beyond the edge
 
 
 def _dress(axis: Any, title: str, x: str, y: str) -> None:
     axis.set_title(title, loc="left")
     axis.set_xlabel(x)
     axis.set_ylabel(y)
+    if x == "layer":
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.spines[["top", "right"]].set_visible(False)
 
 
