@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.anatomy import Massive
 from harness.errors import plain_errors
 from harness.evidence import Evidence, EvidenceCorrupt, Question, to_text
 from harness.protocols import Protocol
@@ -70,7 +71,8 @@ def test_every_field_of_the_question_changes_the_address(
     store.put(evidence)
     value = getattr(evidence.question, field)
     changed: Any = value + 1 if isinstance(value, int) else f"{value}x"
-    special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25}
+    massive = Massive(layer=1, dim=7, others=(2, 3))
+    special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25, "massive": massive}
     other = replace(evidence.question, **{field: special.get(field, changed)})
     assert store.path(other) != store.path(evidence.question)
     assert store.get(other) is None
