@@ -17,10 +17,9 @@ Reported beside them, and no gates: parity, base_accuracy, shuffled_labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from harness.edits import Exit, Probe, Stream, patch
@@ -28,7 +27,7 @@ from harness.engine.blocks import Stack
 from harness.engine.parity import Parity, own_and_engine_logits
 from harness.engine.sweep import Item, sweep
 from harness.evidence import Check, Question
-from harness.floor import LIMIT_NATS, floor_checks
+from harness.floor import LIMIT_NATS, floor_checks, kl_of_logits, largest_kl
 from harness.protocols import Protocol
 
 POSITIVE_CONTROL_NATS = 0.1
@@ -45,7 +44,7 @@ class Baseline:
     """What was found of the unedited model on one draw of prompts, for the experiments that share it."""
 
     noise_nats: float
-    """See `harness.floor.model_noise`."""
+    """Largest KL from transformers' own forward pass to the engine's; see `harness.floor.largest_kl`."""
     donor_gap: float
     """Largest |KL of a run patched from another task's prompt - KL of that prompt's own| / (1 + KL)."""
     donor_nats: float
@@ -54,25 +53,25 @@ class Baseline:
     """Mean log-probability of the own answer less that of another task's."""
 
 
-def foreign_donor(stack: Stack, items: Sequence[Item]) -> tuple[float, float, float]:
-    """Patch the last block's read-out from the next item's prompt: donor_gap, donor_nats, label_gap_nats.
+def read_baseline(stack: Stack, items: Sequence[Item]) -> Baseline:
+    """The unedited model on these prompts, and the last block's read-out patched from the next item's prompt.
 
-    Donors are cut or repeated to the item's length. The donor's prediction is transformers' own.
+    Donors are cut or repeated to the item's length. What is compared with is transformers' own forward pass.
     """
     following = [*items[1:], items[0]]
     donors = [fit(other.ids, len(item.ids)) for item, other in zip(items, following, strict=True)]
-    labelled = [
-        Item(ids=item.ids, answer=item.answer, foil=other.answer, text=item.text)
-        for item, other in zip(items, following, strict=True)
-    ]
+    logits = own_and_engine_logits(stack, [*(item.ids for item in items), *donors])
+    own, theirs = logits[: len(items)], logits[len(items) :]
+    expected = np.array([kl_of_logits(p, q) for (p, _), (q, _) in zip(own, theirs, strict=True)])
+    labelled = [replace(item, foil=other.answer) for item, other in zip(items, following, strict=True)]
     last = patch(Stream.RESID_POST, stack.n_layers - 1, "other_task", positions=(-1,))
     table, base = sweep(stack, labelled, [last], donors={"other_task": donors})
-    own = [pair[0] for pair in own_and_engine_logits(stack, [item.ids for item in items])]
-    theirs = [pair[0] for pair in own_and_engine_logits(stack, donors)]
-    expected = np.array([_kl(p, q) for p, q in zip(own, theirs, strict=True)])
-    gap = np.abs(table["kl_nats"][0] - expected) / (1.0 + expected)
-    labels = base["answer_logprob"] - base["foil_logprob"]
-    return float(gap.max()), float(expected.mean()), float(labels.mean())
+    return Baseline(
+        noise_nats=largest_kl(own),
+        donor_gap=float((np.abs(table["kl_nats"][0] - expected) / (1.0 + expected)).max()),
+        donor_nats=float(expected.mean()),
+        label_gap_nats=float((base["answer_logprob"] - base["foil_logprob"]).mean()),
+    )
 
 
 def fit(ids: Sequence[int], length: int) -> tuple[int, ...]:
@@ -185,8 +184,3 @@ def _depends_on_prompt(question: Question, kl_to_first: np.ndarray) -> Check:
         sentence="the edited output differs between prompts (largest KL to the first prompt's, nats)",
         gate=question.protocol is Protocol.SOUND,
     )
-
-
-def _kl(p_logits: torch.Tensor, q_logits: torch.Tensor) -> float:
-    p, q = p_logits.double().log_softmax(-1), q_logits.double().log_softmax(-1)
-    return float((p.exp() * (p - q)).sum())

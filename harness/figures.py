@@ -8,7 +8,7 @@ mechanism  what one number of token 0 does
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +157,8 @@ def _draw_mechanism(figure: Any, tables: Tables) -> None:
         _profile(by_block, sweep, "kl_nats", *STYLE[Protocol.SOUND], "the block skipped")
     kinds = (MechanismEdit.BEFORE, MechanismEdit.ZERO, MechanismEdit.AFTER)
     rows = [row for kind in kinds for row in mechanism_rows(effects.probes, kind, n_layers)]
-    zeroed = _means(effects, "kl_nats")[rows].T
+    moved = _means(effects, "kl_nats")
+    zeroed = moved[rows].T
     _line(by_block, np.arange(n_layers), zeroed, ORANGE, "o", "the number set to zero after it")
     by_block.axvline(massive.layer, color=GREY, linewidth=0.8, linestyle=":")
     _dress(by_block, f"By block (dotted: the writer, L{massive.layer})", "layer", "KL(base || edited), nats")
@@ -165,7 +166,7 @@ def _draw_mechanism(figure: Any, tables: Tables) -> None:
     by_block.legend(frameon=False, fontsize=8)
     found = [(kind, row) for kind in BARS for row in mechanism_rows(effects.probes, kind, n_layers)]
     names = [_edit_name(kind, effects.probes[row]) for kind, row in found]
-    _bars(edits, names, _means(effects, "kl_nats")[[row for _, row in found]], STYLE[Protocol.SOUND][0])
+    _bars(edits, names, moved[[row for _, row in found]], STYLE[Protocol.SOUND][0])
     _dress(edits, "Edits at the writer", "KL, nats", "")
 
 
@@ -180,10 +181,11 @@ def _edit_name(kind: MechanismEdit, probe: Any) -> str:
 
 
 def _means(effects: Effects, metric: str) -> np.ndarray:
-    """[probe, (mean, low, high)]."""
+    """[probe, (mean, low, high)]; a bound that is not finite is NaN."""
     from harness.statistics.summary import summarize
 
-    return np.array([row[metric] for row in summarize(effects)], dtype=float)
+    alone = replace(effects, metrics={metric: effects.metrics[metric]})
+    return np.array([row[metric] for row in summarize(alone)], dtype=float)
 
 
 def _profile(axis: Any, effects: Effects, metric: str, color: str, marker: str, name: str) -> None:

@@ -7,12 +7,11 @@ the floor is measured in every run, and what lies below it is not reported as an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+from torch import Tensor
 
-from harness.engine.blocks import Stack
-from harness.engine.parity import own_and_engine_logits
 from harness.evidence import Check
 
 LIMIT_NATS = {"float32": 1e-6, "bfloat16": 0.05, "float16": 0.05}
@@ -20,17 +19,19 @@ LIMIT_NATS = {"float32": 1e-6, "bfloat16": 0.05, "float16": 0.05}
 up to 0.03 nats between batch shapes, and the smallest effect that a published claim rests on is 0.046 nats."""
 
 
-def model_noise(stack: Stack, prompts: Sequence[Sequence[int]]) -> float:
-    """Largest KL, in nats, from transformers' own forward pass, a prompt at a time, to the engine's baseline.
+def largest_kl(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Largest KL, in nats, between two rows of logits; infinite where one is not finite.
 
-    Infinite where either is not finite.
+    Between transformers' own forward pass, a prompt at a time, and the engine's baseline it is the model's noise.
     """
-    worst = 0.0
-    for own, ours in own_and_engine_logits(stack, prompts):
-        p, q = own.double().log_softmax(-1), ours.double().log_softmax(-1)
-        kl = float((p.exp() * (p - q)).sum())
-        worst = max(worst, kl) if math.isfinite(kl) else math.inf
-    return worst
+    found = [kl_of_logits(own, ours) for own, ours in pairs]
+    return max(found) if all(math.isfinite(kl) for kl in found) else math.inf
+
+
+def kl_of_logits(p_logits: Tensor, q_logits: Tensor) -> float:
+    """KL(p || q) of two rows of logits, nats, in float64."""
+    p, q = p_logits.double().log_softmax(-1), q_logits.double().log_softmax(-1)
+    return float((p.exp() * (p - q)).sum())
 
 
 def floor_checks(dtype: str, no_op: np.ndarray, noise: float) -> list[Check]:

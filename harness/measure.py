@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.anatomy import Anatomy, Massive
-from harness.checks import Baseline, check, fit, foreign_donor
+from harness.checks import Baseline, check, fit, read_baseline
 from harness.edits import Probe, to_json
 from harness.effects import BASELINE, METRICS, Effects, PromptRecord
 from harness.engine.blocks import Stack
@@ -27,7 +27,7 @@ from harness.engine.screen import screen
 from harness.engine.sweep import CONSTANCY, GroupResult, Item, sweep
 from harness.evidence import Check, Evidence, Question, read
 from harness.experiments import SUITE, Experiment, controls
-from harness.floor import above_floor, model_noise
+from harness.floor import above_floor
 from harness.latency import speedups
 from harness.mechanism import MEAN, MOVED, OTHER_TASK
 from harness.models.loading import LoadedModel
@@ -74,11 +74,7 @@ class Subject:
     def baseline(self, items: tuple[Item, ...]) -> Baseline:
         """The unedited model on these prompts; measured once for the experiments that share a draw."""
         if items not in self._baselines:
-            gap, nats, labels = foreign_donor(self.stack, items)
-            noise = model_noise(self.stack, [item.ids for item in items])
-            self._baselines[items] = Baseline(
-                noise_nats=noise, donor_gap=gap, donor_nats=nats, label_gap_nats=labels
-            )
+            self._baselines[items] = read_baseline(self.stack, items)
         return self._baselines[items]
 
     @cached_property

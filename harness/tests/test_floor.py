@@ -12,10 +12,10 @@ import torch
 from harness.edits import Stream, patch, skip, zero
 from harness.engine import blocks as blocks_module
 from harness.engine.blocks import Stack
-from harness.engine.parity import check_parity
+from harness.engine.parity import check_parity, own_and_engine_logits
 from harness.engine.plain import PlainBlocks
 from harness.engine.sweep import sweep
-from harness.floor import LIMIT_NATS, above_floor, floor_checks, model_noise
+from harness.floor import LIMIT_NATS, above_floor, floor_checks, largest_kl
 from harness.verdicts.criteria import EveryProbe, SomeProbe, WorstCase
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
@@ -26,10 +26,15 @@ from harness.verdicts.verdict import Verdict
 KL = {"rationale": "a test", "experiment": "layer_sweep", "metric": "kl_nats"}
 
 
+def noise_of(stack, prompts):
+    """The model's noise on these prompts."""
+    return largest_kl(own_and_engine_logits(stack, prompts))
+
+
 def test_in_float32_the_floor_is_far_below_any_threshold(tiny, items):
     prompts = [item.ids for item in items((5, 9, 7))]
     for architecture in ("llama", "qwen2", "gemma3_text", "lfm2"):
-        assert model_noise(Stack(tiny(architecture)), prompts) < 1e-7
+        assert noise_of(Stack(tiny(architecture)), prompts) < 1e-7
 
 
 @pytest.mark.parametrize("blocks", [None, PlainBlocks], ids=["default", "plain"])
@@ -42,7 +47,7 @@ def test_a_bfloat16_body_keeps_the_stream_and_the_logits_in_float32(architecture
     truth, _ = sweep(exact, prompts, probes)
     short, _ = sweep(rounded, prompts, probes, blocks=blocks and blocks(rounded))
     check_parity(rounded, [item.ids for item in prompts])
-    noise = model_noise(rounded, [item.ids for item in prompts])
+    noise = noise_of(rounded, [item.ids for item in prompts])
     assert 1e-6 < noise < LIMIT_NATS["bfloat16"]
     assert np.abs(short["kl_nats"][3]).max() < 1e-6, "the no-op: stream and logits are not rounded"
     assert np.abs(short["kl_nats"] - truth["kl_nats"]).max() < 0.1 * truth["kl_nats"][:3].max() + noise
@@ -62,7 +67,7 @@ def test_a_short_unembedding_is_widened_and_not_copied(tiny, monkeypatch):
 def test_a_forward_pass_that_overflows_is_no_floor_of_zero(tiny, items):
     model = deepcopy(tiny("llama"))
     model.model.layers[2].mlp.down_proj.weight[0, 0] = float("nan")
-    noise = model_noise(Stack(model), [item.ids for item in items((5, 9))])
+    noise = noise_of(Stack(model), [item.ids for item in items((5, 9))])
     assert noise == float("inf")
     assert not floor_checks("float16", np.zeros(2), noise)[1].passed
 

@@ -340,8 +340,11 @@ def test_every_direction_of_the_spare_dimensions_has_a_closed_form() -> None:
     """Whatever its norm rounds to."""
     plan, directions = two_skills_plan(**PARAMETERS), np.zeros((200, D_MODEL))
     directions[:, CHANNEL] = np.random.default_rng(0).standard_normal((200, D_CHANNEL))
+    base = plan.logits([1, 2, 3])
     for direction in directions:
-        plan.logits([1, 2, 3], knockout=Knockout(layer=0, direction=direction))
+        np.testing.assert_array_equal(
+            plan.logits([1, 2, 3], knockout=Knockout(layer=0, direction=direction)), base
+        )  # before the skills are written there is nothing to knock out
 
 
 def test_a_subject_of_several_tokens_is_refused(tmp_path: Path, planted_tokenizer: Any) -> None:

@@ -1,7 +1,8 @@
 """Judging the hub's mechanism: WriterRaises, WriterLeads, EditShare.
 
 A share of two effects is judged through the difference of one and the share of the other, which is linear in the
-prompts: "a >= c b" holds where the mean of a - c b is at least 0.
+prompts: "a >= c b" holds where the mean of a - c b is at least 0. The interval shown is that difference's, as a share
+of the mean of b, so that it lies beyond c exactly where the verdict says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from harness.anatomy import Massive
 from harness.edits import Probe
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
-from harness.statistics.bootstrap import percentile_interval, sample
+from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.paired import sign_flip
@@ -118,7 +119,7 @@ def judge_share(criterion: EditShare, measured: Measured) -> Finding:
     fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])
     verdict, p = _verdict(float(holds.max()), float(fails.min()))
     worst = int(np.argmin(excess.value))
-    estimate = _share(means.value, means.draws, worst, clusters)
+    estimate = _share(criterion, means.value, worst, excess, sign)
     return Finding(
         verdict=verdict,
         sentence=f"'{parts.probes[worst]}' moves {estimate} of what '{whole.probes[0]}' moves "
@@ -129,19 +130,11 @@ def judge_share(criterion: EditShare, measured: Measured) -> Finding:
     )
 
 
-def _share(value: np.ndarray, draws: np.ndarray, i: int, clusters: Clusters) -> Estimate:
-    """Ratio of mean i to the last one, with the percentile interval of the resamples' ratios."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = percentile_interval(draws[:, i] / draws[:, -1])
-        ratio = float(value[i] / value[-1])
-    return Estimate(
-        value=ratio,
-        low=low,
-        high=high,
-        unit="of it",
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
-    )
+def _share(criterion: EditShare, value: np.ndarray, i: int, excess: Sampled, sign: float) -> Estimate:
+    """Ratio of mean i to the last one; its bounds are those of the excess over the share asked for."""
+    whole = float(value[-1])
+    low, high = sorted(criterion.share + sign * bound / whole for bound in excess.interval(i))
+    return replace(excess.estimate(i), value=float(value[i]) / whole, low=low, high=high, unit="of it")
 
 
 def _undecided(sentence: str) -> Finding:
