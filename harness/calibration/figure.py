@@ -1,4 +1,7 @@
-"""power.svg: the share of models on which a claim is supported, against how true it is; a panel a chapter."""
+"""power.svg: the share of models on which a claim is supported, against how true it is; a panel a chapter.
+
+With error bars: redrawn prompts. Dashed: the draws of three seeds together, as CLAIMS.md judges them.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ def draw_power(results: Mapping[str, Any], path: Path) -> bool:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    shown = {chapter: _curves(cards) for chapter, cards in sorted(results["counts"].items())}
-    shown = {chapter: curves for chapter, curves in shown.items() if curves}
+    counts = sorted(results["counts"].items())
+    shown = {chapter: curves for chapter, cards in counts if (curves := _curves(cards, "redrawn"))}
+    pooled = {chapter: _curves(cards, "pooled") for chapter, cards in counts}
     if not shown:
         return False
     with plt.rc_context(
@@ -49,6 +53,9 @@ def draw_power(results: Mapping[str, Any], path: Path) -> bool:
                     color=COLOURS[number % len(COLOURS)],
                     label=card,
                 )
+                if card in pooled[chapter]:
+                    at, share, _, _ = pooled[chapter][card]
+                    axis.plot(at, share, color=COLOURS[number % len(COLOURS)], linewidth=1.0, linestyle="--")
             axis.axvline(1.0, color="black", linewidth=0.8)
             for level in (0.01, 0.95):
                 axis.axhline(level, color="black", linewidth=0.5, linestyle=":")
@@ -70,13 +77,15 @@ def draw_power(results: Mapping[str, Any], path: Path) -> bool:
     return True
 
 
-def _curves(cards: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float], list[float], list[float]]]:
-    """Card -> places, shares, lower and upper bounds, of redrawn prompts; cards judged at three bins or more."""
+Curve = tuple[list[float], list[float], list[float], list[float]]
+"""Places, shares, lower and upper bounds."""
+
+
+def _curves(cards: Mapping[str, Any], way: str) -> dict[str, Curve]:
+    """Card -> its curve for prompts chosen in this way; cards judged at three bins or more."""
     curves = {}
     for card, ways in cards.items():
-        points = [
-            (at, r) for at, b in zip(AT, BINS, strict=True) if (r := rate(ways.get("redrawn", {}), [b])).n
-        ]
+        points = [(at, r) for at, b in zip(AT, BINS, strict=True) if (r := rate(ways.get(way, {}), [b])).n]
         if len(points) >= 3:
             bounds = [r.interval for _, r in points]
             curves[card] = (

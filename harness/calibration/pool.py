@@ -79,17 +79,19 @@ class Pool:
         return tuple(drawn)
 
 
-def take(effects: Effects, columns: Sequence[int]) -> Effects:
+def take(effects: Effects, columns: Sequence[int], *, renamed: bool = True) -> Effects:
     """The prompts in `columns`, each as a template of its own, numbered in their order.
 
     A template drawn twice counts as two: that is what sampling templates with replacement means. Every sample then has
-    the same clusters, so the bootstrap's weights are drawn once for all.
+    the same clusters, so the bootstrap's weights are drawn once for all. Not `renamed`, a template is one cluster
+    however many of its prompts were drawn.
     """
     index = np.array(columns)
     return Effects(
         probes=effects.probes,
         prompts=tuple(
-            replace(effects.prompts[column], template=f"{place:04d}") for place, column in enumerate(columns)
+            replace(effects.prompts[column], template=f"{place:04d}") if renamed else effects.prompts[column]
+            for place, column in enumerate(columns)
         ),
         metrics={name: values[:, index] for name, values in effects.metrics.items()},
         baseline={},

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+WAYS = ("drawn", "redrawn", "pooled")
+"""How prompts were chosen; see `harness.calibration.trials`."""
+
 EDGES = (0.0, 0.5, 0.9, 1.0, 1.15, 1.4, 1.75, 2.5, math.inf)
 """Edges of the bins of the truth; below 1 the claim is false."""
 
@@ -78,7 +81,7 @@ def count(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             cards = found.setdefault(record["chapter"], {})
             ways = cards.setdefault(outcome["card"], {})
             where = bin_of(outcome["size"])
-            for way in ("drawn", "redrawn"):
+            for way in WAYS:
                 if way not in outcome:
                     continue
                 verdict = outcome[way][0]
@@ -96,7 +99,7 @@ def by_model(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for record in records:
         false = [outcome for outcome in record["outcomes"] if outcome["size"] < 1.0]
-        for way in ("drawn", "redrawn"):
+        for way in WAYS:
             said = [outcome[way][0] for outcome in false if way in outcome]
             if said:
                 ways = found.setdefault(record["chapter"], {}).setdefault(record["case"], {})

@@ -9,14 +9,13 @@ from harness.calibration.rates import (
     BOUNDARY,
     FALSE_BINS,
     TRUE_BINS,
+    WAYS,
     Rate,
     clustered,
     least_size,
     models,
     rate,
 )
-
-WAYS = {"drawn": "drawn", "redrawn": "redrawn"}
 
 INTRODUCTION = """# Error rates
 
@@ -40,6 +39,7 @@ of prompts that holds every template of the suite, and judges samples of that po
   of each. The pool is the population, so ten of 12 to 15 templates are most of it, and intervals that suppose a random
   sample of templates are too wide: the verdicts err on the safe side.
 - *redrawn*: as many templates, drawn with replacement: exactly what the intervals suppose, and so the hard case.
+- *pooled*: three draws of the suite together, a template's prompts in one cluster: what CLAIMS.md judges.
 - *again*: further redrawn samples of the same models, with an interval over models.
 
 About a quarter of the models are also built, loaded and measured by the engine on a draw of the suite; numbers

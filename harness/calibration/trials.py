@@ -1,7 +1,8 @@
-"""One trial: a random planted model, judged by its cards on prompts drawn from the pool in two ways.
+"""One trial: a random planted model, judged by its cards on prompts drawn from the pool in three ways.
 
     drawn     as one seed of the suite draws them: what one cell of `pytest claims` judges
     redrawn   as many templates as one draw has, drawn with replacement: what the interval over templates supposes
+    pooled    the draws of three seeds, a template's prompts in one cluster: what CLAIMS.md says
 
 The suite has 12 to 15 templates a family and a draw of ten prompts uses ten of them, so drawn prompts differ less from
 the population than a random sample of templates would: redrawn is the hard case. Effects are the closed form's. Every
@@ -40,13 +41,15 @@ MEASURED_EVERY = 4
 MOST_SIZE = 100.0
 """Sizes beyond are kept as this: an effect of zero has none."""
 
-MODES = ("drawn", "redrawn")
+MODES = ("drawn", "redrawn", "pooled")
+POOLED_DRAWS = 3
+"""As many seeds as the suite records."""
 
 
 def run_trial(shop: Workshop, case: Case, target: float, index: int) -> dict[str, Any]:
     """The trial's record: the model, and for each card its truth and the verdict in each mode."""
     start = time.perf_counter()
-    rng = np.random.default_rng([SEED, zlib.crc32(case.name.encode()), round(1000 * target), index])
+    rng = np.random.default_rng([SEED, *_key(case, target, index)])
     assert case.make is not None, f"{case.name}: see harness.calibration.identities"
     asked = case.make(shop, rng, target)
     per_family = EXPERIMENTS[asked.cards[0].experiments[0]].prompts_per_family
@@ -58,6 +61,8 @@ def run_trial(shop: Workshop, case: Case, target: float, index: int) -> dict[str
     judged = {"drawn": [_judge(card, drawn, asked) for card in asked.cards]}
     redrawn = [[_judge(card, sample, asked) for card in asked.cards] for sample in samples]
     judged["redrawn"] = redrawn[0]
+    pooled = _pool_draws(population, shop, per_family, [SEED, *_key(case, target, index), POOLED_DRAWS])
+    judged["pooled"] = [_judge(card, pooled, asked) for card in asked.cards]
     record: dict[str, Any] = {}
     if index % MEASURED_EVERY == 1:
         record["measured"] = _measured(shop, asked, int(rng.integers(2**31)))
@@ -83,6 +88,10 @@ def run_trial(shop: Workshop, case: Case, target: float, index: int) -> dict[str
     }
 
 
+def _key(case: Case, target: float, index: int) -> tuple[int, int, int]:
+    return zlib.crc32(case.name.encode()), round(1000 * target), index
+
+
 def trial_id(case: Case, target: float, index: int) -> str:
     """'1/lead/0.95/3'."""
     return f"{case.chapter[0]}/{case.name}/{target:g}/{index}"
@@ -90,6 +99,15 @@ def trial_id(case: Case, target: float, index: int) -> str:
 
 def _take(population: Mapping[str, Effects], columns: Sequence[int]) -> dict[str, Effects]:
     return {name: take(table, columns) for name, table in population.items()}
+
+
+def _pool_draws(
+    population: Mapping[str, Effects], shop: Workshop, per_family: int, seed: Sequence[int]
+) -> dict[str, Effects]:
+    """Three draws of the suite beside one another; templates keep their names."""
+    rng = np.random.default_rng(seed)
+    columns = [column for _ in range(POOLED_DRAWS) for column in shop.pool.draw(per_family, rng)]
+    return {name: take(table, columns, renamed=False) for name, table in population.items()}
 
 
 def _judge(card: Card, tables: Mapping[str, Effects], asked: Asked) -> Judgement:

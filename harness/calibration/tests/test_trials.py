@@ -85,6 +85,17 @@ def test_the_drawn_prompts_are_as_many_as_the_suite_draws(shop: Workshop) -> Non
         assert len(drawn) == len({(r.family, r.template) for r in prompts.records}) == 12 * per_family
 
 
+def test_three_draws_together_keep_a_template_in_one_cluster(shop: Workshop) -> None:
+    asked = hub_lead(shop, np.random.default_rng(5), 2.0)
+    population = asked.model.effects(asked.cards, shop.pool.prompts)
+    pooled = trials._pool_draws(population, shop, 10, [1])["layer_sweep"]
+    single = trials._take(population, shop.pool.draw(10, np.random.default_rng(1)))["layer_sweep"]
+    templates = {(record.family, record.template) for record in pooled.prompts}
+    assert len(pooled.prompts) == 3 * len(single.prompts) == 360
+    assert len({(record.family, record.template) for record in single.prompts}) == 120
+    assert 140 < len(templates) <= sum(len(found) for found in shop.pool.clusters.values())
+
+
 def test_the_pool_holds_every_template(shop: Workshop) -> None:
     full = build_pool(shop.tokens, per_template=3)
     assert len(full.prompts.ids) == 3 * sum(len(templates) for templates in full.clusters.values())
