@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+Span = tuple[int, int]
+"""Characters `start` to `end` (exclusive) of a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,8 @@ class Prompt:
     family: str
     template: str
     """Name of the template the text came from, unique within the family: the cluster for statistics."""
+    slots: tuple[Span, ...] = field(default=(), compare=False, repr=False)
+    """Where the template's slots stand in `text`, in order; empty where not marked (see `tasks.slots`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tasks.bands import BANDS, Lengthener
 from tasks.prompts import PromptPair, TaskFamily
+from tasks.slots import mark_slots
 from tasks.suites import find_suite
 from tasks.tokens import Encode, Rejection, verify_pair
+
+Verify = Callable[[PromptPair, Encode], Rejection | None]
+"""The rule a pair breaks under a tokenizer, or None. A pair it accepts is drawn at once."""
 
 
 class NotEnoughPrompts(ValueError):
@@ -40,12 +45,14 @@ class SuiteDraw:
     seed: int
 
 
-def draw(family: TaskFamily, *, n: int, rng: np.random.Generator, encode: Encode) -> Draw:
+def draw(
+    family: TaskFamily, *, n: int, rng: np.random.Generator, encode: Encode, verify: Verify = verify_pair
+) -> Draw:
     """Draw `n` pairs with distinct clean texts, verified under `encode`, in template order.
 
     Templates take turns in a random order, so each is used floor or ceil of n / templates times; one that
     runs out of prompts (or has none: it is listed in `dropped`) leaves its turns to the others. Candidates
-    are verified only as they come up.
+    are verified only as they come up. The prompts' `slots` are marked.
 
     Raises:
         NotEnoughPrompts: fewer than `n` distinct prompts survive.
@@ -60,7 +67,9 @@ def draw(family: TaskFamily, *, n: int, rng: np.random.Generator, encode: Encode
         by_template.setdefault(pair.clean.template, []).append(pair)
     chosen: dict[str, list[PromptPair]] = {template: [] for template in by_template}
     streams = {
-        template: _verified(pairs, rng.permutation(len(pairs)), taken, encode, rejected)
+        template: _verified(
+            pairs, rng.permutation(len(pairs)), taken, lambda pair: verify(pair, encode), rejected
+        )
         for template, pairs in by_template.items()
     }
     turns = [list(streams)[i] for i in rng.permutation(len(streams))]
@@ -78,19 +87,23 @@ def draw(family: TaskFamily, *, n: int, rng: np.random.Generator, encode: Encode
         raise NotEnoughPrompts(_shortage(family.name, n, len(taken), rejected))
     # A template that no turn reached (n below the number of templates) was not tried, so not found empty.
     empty = tuple(t for t in by_template if not chosen[t] and t not in turns)
-    pairs = tuple(pair for template in by_template for pair in chosen[template])
+    pairs = tuple(mark_slots(pair, family) for template in by_template for pair in chosen[template])
     return Draw(pairs=pairs, rejected=tuple(rejected), dropped=empty)
 
 
 def _verified(
-    pairs: list[PromptPair], order: np.ndarray, taken: set[str], encode: Encode, rejected: list[Rejection]
+    pairs: list[PromptPair],
+    order: np.ndarray,
+    taken: set[str],
+    verify: Callable[[PromptPair], Rejection | None],
+    rejected: list[Rejection],
 ) -> Iterator[PromptPair]:
     """The pairs that survive, in `order`; skips clean texts in `taken`, notes what fails in `rejected`."""
     for index in order:
         pair = pairs[int(index)]
         if pair.clean.text in taken:
             continue
-        rejection = verify_pair(pair, encode)
+        rejection = verify(pair)
         if rejection is None:
             yield pair
         else:
@@ -123,13 +136,16 @@ def family_rng(seed: int, family_name: str) -> np.random.Generator:
 def draw_suite(suite_name: str, *, n_per_family: int, seed: int, encode: Encode) -> SuiteDraw:
     """Draw `n_per_family` pairs of every family of a suite; what one family draws depends on no other family.
 
+    The length bands draw the same questions under the same seed, in the same order, so that their pairs can be
+    compared one by one (`tasks.bands`).
+
     Raises:
         UnknownSuite: no suite has that name.
         NotEnoughPrompts: a family cannot supply `n_per_family` prompts under `encode`.
         ValueError: `seed` is negative or `n_per_family` is below 1.
     """
     draws = {
-        family.name: draw(family, n=n_per_family, rng=family_rng(seed, family.name), encode=encode)
+        family.name: _draw_family(family, suite_name, n=n_per_family, seed=seed, encode=encode)
         for family in find_suite(suite_name)
     }
     return SuiteDraw(
@@ -139,3 +155,13 @@ def draw_suite(suite_name: str, *, n_per_family: int, seed: int, encode: Encode)
         suite=suite_name,
         seed=seed,
     )
+
+
+def _draw_family(family: TaskFamily, suite_name: str, *, n: int, seed: int, encode: Encode) -> Draw:
+    rng = family_rng(seed, family.name)
+    band = BANDS.get(suite_name)
+    if band is None:
+        return draw(family, n=n, rng=rng, encode=encode)
+    lengthener = Lengthener(family.name, seed)
+    drawn = draw(family, n=n, rng=rng, encode=encode, verify=lengthener.verify)
+    return replace(drawn, pairs=tuple(lengthener.lengthen(pair, band) for pair in drawn.pairs))

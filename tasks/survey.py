@@ -35,6 +35,8 @@ class FamilySurvey:
 def survey(suite_name: str, encode: Encode) -> dict[str, FamilySurvey]:
     """Verify every candidate of a suite under `encode`; the result is keyed by family name, in suite order.
 
+    Of a length band it verifies the bare questions, not what `draw_suite` puts before them.
+
     Raises:
         UnknownSuite: no suite has that name.
     """

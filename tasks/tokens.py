@@ -12,6 +12,7 @@ Encode = Callable[[str], list[int]]
 
 MIN_TOKENS = 5
 MAX_TOKENS = 30
+LENGTHS = (MIN_TOKENS, MAX_TOKENS)
 """Bounds of a prompt's length in tokens, special tokens included."""
 
 
@@ -29,16 +30,16 @@ class Rejection:
     """One sentence with the values that broke it."""
 
 
-def verify_pair(pair: PromptPair, encode: Encode) -> Rejection | None:
+def verify_pair(pair: PromptPair, encode: Encode, *, lengths: tuple[int, int] = LENGTHS) -> Rejection | None:
     """The first rule that `pair` breaks under `encode`, or None if it can be measured.
 
     Rules, in this order: same template and family; no text ends in whitespace; the texts differ; answer and
-    foil are swapped between clean and corrupt; each text has MIN_TOKENS to MAX_TOKENS tokens; answer and foil
-    are each one token in context, encode(text + answer) == encode(text) + [id], in both texts; the two ids
-    differ; both texts have equally many tokens; the last token, where the prediction is read, is the same in
-    both.
+    foil are swapped between clean and corrupt; each text has as many tokens as `lengths` allows (both bounds
+    included); answer and foil are each one token in context, encode(text + answer) == encode(text) + [id], in
+    both texts; the two ids differ; both texts have equally many tokens; the last token, where the prediction is
+    read, is the same in both.
     """
-    broken = next(_broken_wording(pair), None) or next(_broken_tokens(pair, encode), None)
+    broken = next(_broken_wording(pair), None) or next(_broken_tokens(pair, encode, lengths), None)
     if broken is None:
         return None
     rule, reason = broken
@@ -77,14 +78,15 @@ def _broken_wording(pair: PromptPair) -> Iterator[tuple[str, str]]:
         )
 
 
-def _broken_tokens(pair: PromptPair, encode: Encode) -> Iterator[tuple[str, str]]:
+def _broken_tokens(pair: PromptPair, encode: Encode, lengths: tuple[int, int]) -> Iterator[tuple[str, str]]:
     """The rules that depend on the tokenizer."""
+    shortest, longest = lengths
     clean, corrupt = encode(pair.clean.text), encode(pair.corrupt.text)
     for prompt, ids in ((pair.clean, clean), (pair.corrupt, corrupt)):
-        if not MIN_TOKENS <= len(ids) <= MAX_TOKENS:
+        if not shortest <= len(ids) <= longest:
             yield (
                 "length in range",
-                f"text {prompt.text!r} has {len(ids)} tokens; expected {MIN_TOKENS} to {MAX_TOKENS}",
+                f"text {prompt.text!r} has {len(ids)} tokens; expected {shortest} to {longest}",
             )
         for role, word in (("answer", prompt.answer), ("foil", prompt.foil)):
             continued = encode(prompt.text + word)

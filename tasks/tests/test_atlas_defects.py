@@ -12,8 +12,8 @@ from tasks.sampling import draw, draw_suite, family_rng
 from tasks.suites import SUITES
 from tasks.tokens import Encode, verify_pair
 
-FULL = SUITES["full"]
-every_family = pytest.mark.parametrize("task", FULL, ids=lambda task: task.name)
+EVERY_FAMILY = tuple(dict.fromkeys(task for suite in SUITES.values() for task in suite))
+every_family = pytest.mark.parametrize("task", EVERY_FAMILY, ids=lambda task: task.name)
 
 
 def prompts(task: TaskFamily) -> set[Prompt]:
@@ -21,7 +21,7 @@ def prompts(task: TaskFamily) -> set[Prompt]:
 
 
 def by_name(name: str) -> TaskFamily:
-    return next(task for task in FULL if task.name == name)
+    return next(task for task in EVERY_FAMILY if task.name == name)
 
 
 def test_copying_answer_is_the_last_letter_of_the_cycle() -> None:
@@ -74,7 +74,7 @@ def test_answers_are_whole_and_one_token_in_context(task: TaskFamily, encode: En
 
 def test_no_answer_is_a_number_of_several_digits() -> None:
     """Multi-digit results were scored by their first digit only."""
-    for task in FULL:
+    for task in EVERY_FAMILY:
         for prompt in prompts(task):
             assert not re.search(r"\d\d|\s\d", prompt.answer), prompt
 
@@ -162,7 +162,8 @@ def test_refusal_has_both_outcomes_in_every_template() -> None:
 @every_family
 def test_every_family_fills_a_draw_and_none_is_left_out(task: TaskFamily, encode: Encode) -> None:
     """Families of 6 items had one test item, and uncertainty was never scored."""
-    drawn = draw_suite("full", n_per_family=50, seed=42, encode=encode)
+    suite = next(name for name in SUITES if task in SUITES[name])
+    drawn = draw_suite(suite, n_per_family=50, seed=42, encode=encode)
     mine: list[PromptPair] = [pair for pair in drawn.pairs if pair.clean.family == task.name]
     assert len(mine) == 50
     assert len({pair.clean.template for pair in mine}) >= 10
