@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from harness.edits import Exit, Probe, Stream, patch
+from harness.edits import Exit, Stream, patch
+from harness.effects import Effects
 from harness.engine.blocks import Stack
 from harness.engine.parity import Parity, own_and_engine_logits
 from harness.engine.sweep import Item, sweep
@@ -81,17 +82,16 @@ def fit(ids: Sequence[int], length: int) -> tuple[int, ...]:
 
 def check(
     question: Question,
-    probes: Sequence[Probe],
-    measured: Table,
+    effects: Effects,
     controlled: Table,
-    base: Mapping[str, Float[np.ndarray, " prompt"]],
     baseline: Baseline,
     parity: Parity,
 ) -> tuple[Check, ...]:
     """The checks of one sweep; `controlled` holds the rows of `harness.experiments.controls`."""
+    base, measured = effects.baseline, effects.metrics
     no_op, unread, everything = controlled["kl_nats"]
     checks = [
-        _finite(measured, controlled, base),
+        _finite(effects, controlled),
         *floor_checks(question.dtype, no_op, baseline.noise_nats),
         _unread(question, unread),
         *_donor_checks(question, baseline),
@@ -111,15 +111,15 @@ def check(
         ),
     ]
     last = Exit(layer=question.n_layers - 1, normed=True)
-    if last in probes:
-        checks.append(_final_exit(measured["kl_nats"][probes.index(last)]))
+    if last in effects.probes:
+        checks.append(_final_exit(measured["kl_nats"][effects.row(last)]))
     if "kl_to_first_nats" in measured:
         checks.append(_depends_on_prompt(question, measured["kl_to_first_nats"]))
     return tuple(checks)
 
 
-def _finite(*tables: Table) -> Check:
-    finite = all(np.isfinite(values).all() for table in tables for values in table.values())
+def _finite(effects: Effects, controlled: Table) -> Check:
+    finite = effects.finite() and all(np.isfinite(values).all() for values in controlled.values())
     sentence = "every measured number is finite"
     return Check(name="finite", passed=bool(finite), value=float(finite), sentence=sentence)
 

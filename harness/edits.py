@@ -5,7 +5,8 @@ Activation names follow TransformerLens. In block `l`
     resid_pre[l] -> attn_out[l] -> resid_mid[l] -> mlp_out[l] -> resid_post[l]
 
 `attn_out` and `mlp_out` are what the sublayer adds to the residual stream (after any post-norm); `z[l, h]` is
-head h's mix of values before the output projection.
+head h's mix of values before the output projection. q, k, v, o, gate, up, down are the outputs of the block's linear
+modules.
 """
 
 from __future__ import annotations
@@ -22,6 +23,17 @@ class Stream(StrEnum):
     ATTN_OUT = "attn_out"
     MLP_OUT = "mlp_out"
     Z = "z"
+    Q = "q"
+    K = "k"
+    V = "v"
+    O = "o"  # noqa: E741
+    GATE = "gate"
+    UP = "up"
+    DOWN = "down"
+
+
+MODULES = (Stream.Q, Stream.K, Stream.V, Stream.O, Stream.GATE, Stream.UP, Stream.DOWN)
+"""Outputs of linear modules: they can be zeroed, at every position, and nothing else."""
 
 
 class Action(StrEnum):
@@ -33,6 +45,8 @@ class Action(StrEnum):
     """value := 0. At resid_post this is an *erase*: the whole stream is lost, not the block's contribution."""
     PATCH = "patch"
     """value := the value of a named donor: another prompt's run, or a stored vector (a mean)."""
+    ADD = "add"
+    """value := value + strength x the donor's stored vector: steering."""
 
 
 class InvalidEdit(ValueError):
@@ -66,14 +80,17 @@ class Site:
 class Edit:
     """One intervention: an action at one or more sites, at all positions or at named ones.
 
-    `positions` index into the prompt's tokens, negative from the end, None for all. Raises InvalidEdit where
-    the combination has no meaning.
+    `positions` index into the prompt's tokens, negative from the end, None for all. `spot` names positions that each
+    prompt has its own of ("operator": see `tasks.spots`); a prompt without any is not measured. `strength` is an
+    addition's. Raises InvalidEdit where the combination has no meaning.
     """
 
     sites: tuple[Site, ...]
     action: Action
     positions: tuple[int, ...] | None = None
     donor: str | None = None
+    spot: str | None = None
+    strength: float | None = None
 
     def __post_init__(self) -> None:
         if not self.sites or list(self.sites) != sorted(set(self.sites)):
@@ -82,8 +99,16 @@ class Edit:
             raise InvalidEdit(f"{self.action}: name the dimensions of one activation in one site")
         if self.action is Action.SKIP and any(s.stream is not Stream.RESID_POST for s in self.sites):
             raise InvalidEdit("skip is defined at resid_post only: it routes around a block")
-        if (self.donor is not None) != (self.action is Action.PATCH):
-            raise InvalidEdit("a donor is named for a patch and only for a patch")
+        if (self.donor is not None) != (self.action in (Action.PATCH, Action.ADD)):
+            raise InvalidEdit("a donor is named for a patch or an addition, and for nothing else")
+        if (self.strength is not None) != (self.action is Action.ADD):
+            raise InvalidEdit("a strength is given for an addition and only for an addition")
+        if self.spot is not None and (self.positions is not None or self.spot in ("", "constant")):
+            raise InvalidEdit(f"spot '{self.spot}': name a spot or positions, and not both")
+        if modules := [site for site in self.sites if site.stream in MODULES]:
+            whole = self.positions is None and self.spot is None and not any(site.dims for site in modules)
+            if self.action is not Action.ZERO or len(self.sites) > 1 or not whole:
+                raise InvalidEdit(f"the output of {modules[0]} can be zeroed, whole and by itself, not more")
         if self.positions is not None and not self.positions:
             raise InvalidEdit("an edit at no position does nothing; leave positions out to mean all")
 
@@ -96,6 +121,16 @@ class Edit:
     def blocks(self) -> tuple[int, ...]:
         """The blocks whose resid_post is edited, in all its dimensions."""
         return tuple(s.layer for s in self.sites if s.stream is Stream.RESID_POST and not s.dims)
+
+    @property
+    def somewhere(self) -> bool:
+        """Whether it is confined to some positions."""
+        return self.positions is not None or self.spot is not None
+
+    @property
+    def module(self) -> Stream | None:
+        """The linear module whose output is zeroed, if it is one."""
+        return self.sites[0].stream if self.sites[0].stream in MODULES else None
 
     @property
     def heads(self) -> tuple[Site, ...]:
@@ -111,7 +146,10 @@ class Edit:
         verb = "erase" if whole_blocks and self.action is Action.ZERO else str(self.action)
         where = format_layers(self.blocks) if whole_blocks else ", ".join(map(str, self.sites))
         source = f" from {self.donor}" if self.donor else ""
+        if self.strength is not None:
+            verb, source = f"{verb} {self.strength:g} x {self.donor} to", ""
         at = "" if self.positions is None else f" at {','.join(map(str, self.positions))}"
+        at = at if self.spot is None else f" at {self.spot}"
         return f"{verb} {where}{source}{at}"
 
 
@@ -168,6 +206,18 @@ def patch(
     return Edit(sites=(site,), action=Action.PATCH, donor=donor, positions=positions)
 
 
+def steer(
+    stream: Stream,
+    layers: tuple[int, ...],
+    direction: str,
+    strength: float,
+    positions: tuple[int, ...] | None = (-1,),
+) -> Edit:
+    """Add a multiple of a named direction at each of these layers; by default at the last position."""
+    sites = tuple(Site(layer=layer, stream=stream) for layer in sorted(set(layers)))
+    return Edit(sites=sites, action=Action.ADD, donor=direction, strength=strength, positions=positions)
+
+
 def format_layers(layers: tuple[int, ...]) -> str:
     """(4, 5, 6, 8) -> 'L4-L6+L8'."""
     runs: list[list[int]] = []
@@ -188,6 +238,10 @@ def to_json(probe: Probe) -> dict[str, Any]:
         value["positions"] = list(probe.positions)
     if probe.donor is not None:
         value["donor"] = probe.donor
+    if probe.spot is not None:
+        value["spot"] = probe.spot
+    if probe.strength is not None:
+        value["strength"] = probe.strength
     return value
 
 
@@ -197,7 +251,14 @@ def from_json(value: dict[str, Any]) -> Probe:
         return Exit(layer=value["exit"], normed=value["normed"])
     sites = tuple(_site(s) for s in value["sites"])
     positions = tuple(value["positions"]) if "positions" in value else None
-    return Edit(sites=sites, action=Action(value["action"]), positions=positions, donor=value.get("donor"))
+    return Edit(
+        sites=sites,
+        action=Action(value["action"]),
+        positions=positions,
+        donor=value.get("donor"),
+        spot=value.get("spot"),
+        strength=value.get("strength"),
+    )
 
 
 def _blocks(layers: tuple[int, ...]) -> tuple[Site, ...]:

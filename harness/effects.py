@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from harness.edits import Probe
+from harness.edits import Edit, Probe
 
 METRICS = ("kl_nats", "top5_overlap", "argmax_match", "answer_logprob")
 """Metrics every sweep returns, per probe and prompt, at the last position:
@@ -19,6 +19,16 @@ top5_overlap    share of the base's five likeliest tokens that are among the edi
 argmax_match    1 where the base's likeliest token is the edited run's sole likeliest token, else 0
 answer_logprob  log-probability of the answer token under the edited run, nats
 """
+
+CONTRAST = ("foil_logprob", "forms_logprob")
+"""Optional metrics of the answer against its foil, per probe and prompt, nats:
+
+foil_logprob    log-probability of the foil token under the edited run
+forms_logprob   log of the summed probabilities of the tokens that begin the answer in one of its surface forms
+"""
+
+ANSWER_DROP = "answer_drop_nats"
+"""Derived of a table, not kept in it: log-probability of the answer in the unedited run less that in the edited run."""
 
 BASELINE = ("entropy_nats", "answer_logprob", "foil_logprob")
 """What is kept of the unedited run, per prompt."""
@@ -35,6 +45,10 @@ class PromptRecord:
     template: str
     n_tokens: int
     seed: int
+    spots: tuple[str, ...] = ()
+    """Spots the prompt has positions of, where the experiment asks for them."""
+    n_in_spots: tuple[int, ...] = ()
+    """Number of positions of each of `spots`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +56,9 @@ class Effects:
     """probes x prompts of each metric, and the unedited run per prompt.
 
     `unmeasured` are the probes that a screen left out. `floor_nats` is the noise floor of arithmetic in a short type,
-    below which a kl_nats is kept as 0; 0 for float32, whose floor is below every threshold. Raises ValueError when a
-    shape does not fit: a table with a missing cell is not a measurement; and when a probe is named as measured and as
-    left out.
+    below which a kl_nats is kept as 0; 0 for float32, whose floor is below every threshold. An edit at a spot that a
+    prompt lacks is not measured on it: there, and only there, a metric is NaN. Raises ValueError when a shape does not
+    fit: a table with a missing cell is not a measurement; and when a probe is named as measured and as left out.
     """
 
     probes: tuple[Probe, ...]
@@ -87,10 +101,34 @@ class Effects:
         except ValueError:
             raise KeyError(f"'{probe}' was not measured") from None
 
+    @property
+    def measured(self) -> Bool[np.ndarray, "probes prompts"]:
+        """False where an edit is at a spot that the prompt lacks."""
+        spots = [probe.spot if isinstance(probe, Edit) else None for probe in self.probes]
+        has = {
+            spot: np.array([spot in prompt.spots for prompt in self.prompts]) for spot in set(spots) if spot
+        }
+        everywhere = np.ones(len(self.prompts), dtype=bool)
+        return np.array([everywhere if spot is None else has[spot] for spot in spots])
+
+    def values(self, metric: str) -> Float[np.ndarray, "probes prompts"]:
+        """One metric, kept or derived (ANSWER_DROP). Raises KeyError where the table does not hold it."""
+        if metric == ANSWER_DROP:
+            return np.asarray(self.baseline["answer_logprob"] - self.metrics["answer_logprob"])
+        return self.metrics[metric]
+
+    def means(self, metric: str) -> Float[np.ndarray, " probes"]:
+        """Mean of each probe over the prompts on which it was measured; NaN where on none."""
+        where, values = self.measured, self.values(metric)
+        return np.array(
+            [row[on].mean() if on.any() else np.nan for row, on in zip(values, where, strict=True)]
+        )
+
     def finite(self) -> bool:
-        """True when every number in the table is finite."""
-        tables = [*self.metrics.values(), *self.baseline.values()]
-        return all(bool(np.isfinite(values).all()) for values in tables)
+        """True when every number that was to be measured is finite."""
+        where = self.measured
+        tables = all(bool(np.isfinite(values[where]).all()) for values in self.metrics.values())
+        return tables and all(bool(np.isfinite(values).all()) for values in self.baseline.values())
 
 
 def pool(tables: Sequence[Effects]) -> Effects:
@@ -134,6 +172,6 @@ def _measured_by_all(tables: Sequence[Effects]) -> list[Effects]:
 
 def bit_equal(one: Effects, two: Effects) -> bool:
     """True when two tables hold exactly the same numbers."""
-    return all(np.array_equal(one.metrics[m], two.metrics[m]) for m in one.metrics) and all(
+    return all(np.array_equal(one.metrics[m], two.metrics[m], equal_nan=True) for m in one.metrics) and all(
         np.array_equal(one.baseline[m], two.baseline[m]) for m in one.baseline
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,9 @@ def _body(evidence: Evidence) -> dict[str, Any]:
     prompts: dict[str, list[Any]] = {
         name: [getattr(p, name) for p in effects.prompts] for name in PromptRecord.__dataclass_fields__
     }
+    for name in ("spots", "n_in_spots"):
+        if not any(prompts[name]):
+            del prompts[name]
     return {
         "question": evidence.question.to_json(),
         "provenance": dict(evidence.provenance),
@@ -184,6 +187,9 @@ def _parse(body: dict[str, Any]) -> Evidence:
     columns = body["prompts"]
     prompts = tuple(
         PromptRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    )
+    prompts = tuple(
+        replace(prompt, spots=tuple(prompt.spots), n_in_spots=tuple(prompt.n_in_spots)) for prompt in prompts
     )
     effects = Effects(
         probes=tuple(from_json(p) for p in body["probes"]),

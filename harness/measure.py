@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,16 +17,19 @@ import numpy as np
 
 from harness.anatomy import Anatomy, Massive
 from harness.checks import Baseline, check, fit, read_baseline
-from harness.edits import Probe, to_json
-from harness.effects import BASELINE, METRICS, Effects, PromptRecord
+from harness.donors import DonorRequest, build_donors
+from harness.edits import Probe, Site, to_json
+from harness.effects import BASELINE, Effects, PromptRecord
 from harness.engine.blocks import Stack
 from harness.engine.editing import DonorPrompts, DonorVectors
 from harness.engine.massive import find_massive, read_first_token, token_0_vectors
+from harness.engine.means import Moments, site_moments
 from harness.engine.parity import Parity, check_parity
 from harness.engine.screen import screen
-from harness.engine.sweep import CONSTANCY, GroupResult, Item, sweep
+from harness.engine.sweep import GroupResult, Item, metric_names, sweep
 from harness.evidence import Check, Evidence, Question, read
 from harness.experiments import SUITE, Experiment, controls
+from harness.experiments.patching import LEAST_PAIRS, pair_spots
 from harness.floor import above_floor
 from harness.latency import speedups
 from harness.mechanism import MEAN, MOVED, OTHER_TASK
@@ -35,8 +38,11 @@ from harness.protocols import Protocol
 from harness.provenance import code_digest, describe_source, provenance
 from harness.statistics.summary import summarize
 from harness.store import Partial, Store
-from tasks.sampling import draw_suite
+from tasks.prompts import Prompt, PromptPair
+from tasks.sampling import NotEnoughPrompts, draw_suite
+from tasks.spots import find_spots
 from tasks.suites import suite_digest
+from tasks.tokens import answer_ids
 
 DEVELOPMENT_SEED = 1_000_003
 """Of the draw on which sites are chosen; no seed of the suite."""
@@ -88,11 +94,38 @@ class Subject:
         draw = draw_suite(SUITE, n_per_family=10, seed=DEVELOPMENT_SEED, encode=self.loaded.encode)
         return tuple(tuple(self.loaded.encode(pair.clean.text)) for pair in draw.pairs)
 
+    @cached_property
+    def moments(self) -> Mapping[Site, Moments]:
+        """Mean activations of every sublayer and head on the development prompts."""
+        return site_moments(self.stack, self.development_prompts, heads=True)
+
+    def donors(
+        self, experiment: Experiment, question: Question, prompts: DrawnPrompts
+    ) -> dict[str, DonorPrompts | DonorVectors]:
+        """The experiment's donors, by name."""
+        request = DonorRequest(
+            stack=self.stack,
+            items=prompts.items,
+            records=prompts.records,
+            corrupt=prompts.corrupt,
+            clean=prompts.clean,
+            moments=lambda: self.moments,
+            seed=question.seed,
+        )
+        found = build_donors(experiment.donors, request)
+        if question.massive is not None:
+            found |= _massive_donors(self, prompts.items, prompts.records)
+        return found
+
     def anatomy(self, experiment: Experiment) -> Anatomy:
         """What of this model the experiment's probes depend on."""
         return Anatomy(
             n_layers=self.stack.n_layers,
-            heads=tuple(parts.n_heads for parts in self.stack.blocks) if experiment.per_head else (),
+            heads=(
+                tuple(parts.n_heads for parts in self.stack.blocks)
+                if experiment.per_head or experiment.reads_heads
+                else ()
+            ),
             massive=self.massive if experiment.at_massive else None,
         )
 
@@ -112,7 +145,7 @@ class Subject:
             seed=seed,
             n_layers=self.stack.n_layers,
             definition=experiment.definition(protocol, anatomy),
-            suite_digest=suite_digest(SUITE),
+            suite_digest=suite_digest(experiment.suite),
             weights_digest=loaded.weights_digest,
             tokenizer_digest=loaded.tokenizer_digest,
             dtype=loaded.dtype,
@@ -181,7 +214,7 @@ def _measure(
             times = speedups(subject.loaded.model, [i.ids for i in items], probes[0], advance)  # type: ignore[arg-type]
         metrics = {"speedup": times[None]}
     else:
-        donors = {} if question.massive is None else _massive_donors(subject, items, records)
+        donors = subject.donors(experiment, question, prompts)
         beside = controls(question.n_layers)
         table, base = _sweep_resumed(
             subject, items, (*probes, *beside), donors, experiment, question, store, memory_bytes, open_bar
@@ -192,7 +225,8 @@ def _measure(
             first = read_first_token(subject.stack, [item.ids for item in items])
             measured["rise_log10"] = first.rise_log10(question.massive.dim)
         found = subject.baseline(_one_a_family(items, records))
-        checks = check(question, probes, measured, controlled, base, found, subject.parity)
+        as_swept = Effects(probes=probes, prompts=records, metrics=measured, baseline=base)
+        checks = check(question, as_swept, controlled, found, subject.parity)
         floor = float(np.maximum(found.noise_nats, np.abs(controlled["kl_nats"][0]).max()))
         metrics = above_floor(question.dtype, measured, floor)
     effects = Effects(
@@ -211,6 +245,7 @@ def _measure(
             **provenance(str(subject.stack.device)),
             "source": describe_source(loaded.spec),
             "prompts_rejected": prompts.n_rejected,
+            **({"pairs_left_out": prompts.n_left_out} if experiment.paired else {}),
             **({} if screened is None else {"screen": screened.summary}),
             "seconds": round(time.perf_counter() - start, 1),
         },
@@ -220,33 +255,111 @@ def _measure(
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPrompts:
-    """One draw of the suite's prompts: tokenised, and as they are kept beside their effects."""
+    """One draw of a suite's prompts: tokenised, and as they are kept beside their effects.
+
+    `corrupt` and `clean` are the token ids of each pair's prompts, one of which is run. `n_left_out` counts pairs that
+    cannot be patched position by position, where the experiment asks for those that can.
+    """
 
     items: tuple[Item, ...]
     records: tuple[PromptRecord, ...]
+    corrupt: tuple[tuple[int, ...], ...]
+    clean: tuple[tuple[int, ...], ...]
     n_rejected: int
+    n_left_out: int = 0
 
 
 def draw_prompts(loaded: LoadedModel, experiment: Experiment, seed: int) -> DrawnPrompts:
     """The prompts an experiment is measured on under a seed. Raises NotEnoughPrompts."""
-    draw = draw_suite(SUITE, n_per_family=experiment.prompts_per_family, seed=seed, encode=loaded.encode)
+    draw = draw_suite(
+        experiment.suite, n_per_family=experiment.prompts_per_family, seed=seed, encode=loaded.encode
+    )
+    drawn = [p for p in draw.pairs if not experiment.families or p.clean.family in experiment.families]
+    pairs = _patchable(loaded, drawn) if experiment.paired else drawn
     items, records = [], []
-    for clean in (pair.clean for pair in draw.pairs):
-        ids = loaded.encode(clean.text)
-        answer, foil = (loaded.encode(clean.text + end)[-1] for end in (clean.answer, clean.foil))
-        items.append(Item(ids=tuple(ids), answer=answer, foil=foil, text=clean.text))
+    for pair in pairs:
+        prompt = pair.clean if experiment.runs == "clean" else _asked_of_corrupt(pair)
+        ids = tuple(loaded.encode(prompt.text))
+        answer, foil = (loaded.encode(prompt.text + end)[-1] for end in (prompt.answer, prompt.foil))
+        spots = {
+            **(_spots(loaded, prompt) if experiment.spotted else {}),
+            **(pair_spots(*_ids_of(loaded, pair)) if experiment.paired else {}),
+        }
+        forms = _forms(loaded, prompt, {foil}) if experiment.contrasted else ()
+        items.append(
+            Item(ids=ids, answer=answer, foil=foil, text=prompt.text, forms=forms, spots=tuple(spots.items()))
+        )
         records.append(
             PromptRecord(
-                text=clean.text,
-                answer=clean.answer,
-                foil=clean.foil,
-                family=clean.family,
-                template=clean.template,
+                text=prompt.text,
+                answer=prompt.answer,
+                foil=prompt.foil,
+                family=prompt.family,
+                template=prompt.template,
                 n_tokens=len(ids),
                 seed=seed,
+                spots=tuple(spots),
+                n_in_spots=tuple(map(len, spots.values())),
             )
         )
-    return DrawnPrompts(items=tuple(items), records=tuple(records), n_rejected=len(draw.rejected))
+    return DrawnPrompts(
+        items=tuple(items),
+        records=tuple(records),
+        corrupt=tuple(tuple(loaded.encode(pair.corrupt.text)) for pair in pairs),
+        clean=tuple(tuple(loaded.encode(pair.clean.text)) for pair in pairs),
+        n_rejected=len(draw.rejected),
+        n_left_out=len(drawn) - len(pairs),
+    )
+
+
+def _asked_of_corrupt(pair: PromptPair) -> Prompt:
+    """The corrupt prompt with the clean one's answer and foil: one logit difference serves both runs."""
+    return replace(pair.corrupt, answer=pair.clean.answer, foil=pair.clean.foil)
+
+
+def _ids_of(loaded: LoadedModel, pair: PromptPair) -> tuple[list[int], list[int]]:
+    return loaded.encode(pair.clean.text), loaded.encode(pair.corrupt.text)
+
+
+def _patchable(loaded: LoadedModel, pairs: Sequence[PromptPair]) -> list[PromptPair]:
+    """The pairs that can be patched position by position, and whose answer and foil are the same tokens in both texts.
+
+    Raises NotEnoughPrompts where fewer than LEAST_PAIRS can.
+    """
+    kept, reasons = [], []
+    for pair in pairs:
+        clean, corrupt = pair.clean, _asked_of_corrupt(pair)
+        try:
+            pair_spots(*_ids_of(loaded, pair))
+            if answer_ids(clean, loaded.encode) != answer_ids(corrupt, loaded.encode):
+                raise ValueError("answer and foil are other tokens after the corrupt text")
+        except ValueError as reason:
+            reasons.append(f"{clean.text!r}: {reason}")
+        else:
+            kept.append(pair)
+    if len(kept) < LEAST_PAIRS:
+        raise NotEnoughPrompts(
+            f"{len(kept)} of {len(pairs)} pairs can be patched position by position, and {LEAST_PAIRS} are needed; "
+            + (f"left out is, e.g., {reasons[0]}" if reasons else "draw more prompts per family")
+        )
+    return kept
+
+
+def _spots(loaded: LoadedModel, prompt: Prompt) -> Mapping[str, tuple[int, ...]]:
+    return find_spots(prompt.text, loaded.offsets(prompt.text), prompt.slots)
+
+
+def _forms(loaded: LoadedModel, prompt: Prompt, without: set[int]) -> tuple[int, ...]:
+    """First tokens of the answer with and without a space before it, in lower, upper and title case."""
+    word = prompt.answer.strip()
+    written = [f"{space}{w}" for space in ("", " ") for w in (word, word.lower(), word.upper(), word.title())]
+    before = loaded.encode(prompt.text)
+    firsts = []
+    for form in written:
+        ids = loaded.encode(prompt.text + form)
+        if len(ids) > len(before) and ids[: len(before)] == before:
+            firsts.append(ids[len(before)])
+    return tuple(token for token in dict.fromkeys(firsts) if token not in without)
 
 
 def _sweep_resumed(
@@ -261,7 +374,7 @@ def _sweep_resumed(
     open_bar: Callable[[str, int], Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The sweep, begun where an interrupted one stopped, its state kept after every group."""
-    names = METRICS + (CONSTANCY if experiment.constancy else ())
+    names = metric_names(constancy=experiment.constancy, contrasted=experiment.contrasted)
     shape = (len(probes), len(items))
     digest = hashlib.sha256(json.dumps([to_json(p) for p in probes]).encode()).hexdigest()
     kept = store.get_partial(question, shape)
@@ -295,6 +408,7 @@ def _sweep_resumed(
                 probes,
                 donors=donors,
                 constancy=experiment.constancy,
+                contrasted=experiment.contrasted,
                 memory_bytes=memory_bytes,
                 only=missing,
                 on_group=keep,

@@ -25,8 +25,9 @@ def profile(effects: Effects, metric: str = "kl_nats") -> Float[np.ndarray, " la
 
 def describe_top(effects: Effects) -> str:
     """'L26', 'L14H3': the single block or head of largest mean KL; 'none' without any, 'tie of all' without spread."""
-    blocks = [i for i, p in enumerate(effects.probes) if isinstance(p, Edit) and len(p.blocks) == 1]
-    heads = [i for i, p in enumerate(effects.probes) if isinstance(p, Edit) and p.heads and len(p.sites) == 1]
+    edits = [(i, p) for i, p in enumerate(effects.probes) if isinstance(p, Edit) and p.spot is None]
+    blocks = [i for i, p in edits if len(p.blocks) == 1]
+    heads = [i for i, p in edits if p.heads and len(p.sites) == 1]
     rows = blocks or heads
     if not rows or "kl_nats" not in effects.metrics:
         return "none"

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.effects import Effects
 from harness.evidence import Evidence, EvidenceCorrupt
-from harness.experiments import EXPERIMENTS, SUITE
+from harness.experiments import EXPERIMENTS
 from harness.store import Recorded
 from tasks.suites import suite_digest
 
@@ -76,7 +76,7 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
         return f"the experiment {q.experiment} no longer exists"
     if q.definition != experiment.definition(q.protocol, q.anatomy):
         return "the experiment has changed"
-    if q.suite_digest != suite_digest(SUITE):
+    if q.suite_digest != suite_digest(EXPERIMENTS[q.experiment].suite):
         return "the prompts have changed"
     if new is not None:
         if other := _other_subject(old, new):
@@ -98,10 +98,11 @@ def _other_subject(old: Evidence, new: Evidence) -> str:
 def largest_gap(old: Effects, new: Effects) -> str | None:
     """The mean that moved furthest beyond its tolerance, as 'kl_nats of skip L3: 0.18 -> 0.42', or None."""
     worst: tuple[float, str] | None = None
-    for name, before in old.metrics.items():
+    for name in old.metrics:
         absolute, relative = TOLERANCE[name]
-        a, b = before.mean(axis=1), new.metrics[name].mean(axis=1)
+        a, b = old.means(name), new.means(name)
         excess = np.abs(a - b) - (absolute + relative * np.abs(a))
+        excess[(~old.measured & ~new.measured).all(axis=1)] = -np.inf
         i = int(np.argmax(excess))
         if not excess[i] <= 0 and (worst is None or excess[i] > worst[0]):
             worst = (float(excess[i]), f"{name} of {old.probes[i]}: {a[i]:.4g} -> {b[i]:.4g}")

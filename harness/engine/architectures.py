@@ -6,11 +6,13 @@ modules. A new architecture is one entry, and `parity` decides whether the entry
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import nn
+
+from harness.edits import Stream
 
 
 class UnsupportedArchitecture(ValueError):
@@ -33,6 +35,9 @@ class BlockNames:
     post_operator_norm: str | None = None
     post_mlp_norm: str | None = None
     final_norm: str = "norm"
+    gate: str = "gate_proj"
+    up: str = "up_proj"
+    down: str = "down_proj"
 
 
 _LLAMA_LIKE = BlockNames(
@@ -62,13 +67,19 @@ ARCHITECTURES: dict[str, BlockNames] = {
         pre_operator_norm="operator_norm",
         pre_mlp_norm="ffn_norm",
         final_norm="embedding_norm",
+        gate="w1",
+        up="w3",
+        down="w2",
     ),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockModules:
-    """The modules of one block, resolved. `head_dim` is None where the operator has no heads."""
+    """The modules of one block, resolved. `head_dim` is None where the operator has no heads.
+
+    `linears` are the linear modules by the name of their output; a convolution has no q, k and v.
+    """
 
     block: nn.Module
     operator: nn.Module
@@ -79,7 +90,9 @@ class BlockModules:
     pre_mlp_norm: nn.Module
     post_mlp_norm: nn.Module | None
     n_heads: int
+    n_kv_heads: int
     head_dim: int | None
+    linears: Mapping[Stream, nn.Module]
 
 
 def resolve_blocks(model: nn.Module) -> list[BlockModules]:
@@ -128,5 +141,23 @@ def _resolve(block: nn.Module, names: BlockNames, model: nn.Module) -> BlockModu
         pre_mlp_norm=getattr(block, names.pre_mlp_norm),
         post_mlp_norm=getattr(block, names.post_mlp_norm) if names.post_mlp_norm else None,
         n_heads=int(config(model).num_attention_heads) if has_heads else 0,
+        n_kv_heads=int(config(model).num_key_value_heads) if has_heads else 0,
         head_dim=int(operator.head_dim) if has_heads else None,
+        linears=_linears(operator, getattr(block, names.mlp), names),
     )
+
+
+def _linears(operator: nn.Module, mlp: nn.Module, names: BlockNames) -> dict[Stream, nn.Module]:
+    """The modules that are there by the name of their output."""
+    sought = {
+        Stream.Q: (operator, "q_proj"),
+        Stream.K: (operator, "k_proj"),
+        Stream.V: (operator, "v_proj"),
+        Stream.O: (operator, names.out_proj),
+        Stream.GATE: (mlp, names.gate),
+        Stream.UP: (mlp, names.up),
+        Stream.DOWN: (mlp, names.down),
+    }
+    return {
+        stream: getattr(parent, name) for stream, (parent, name) in sought.items() if hasattr(parent, name)
+    }

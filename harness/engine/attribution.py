@@ -69,6 +69,7 @@ class Attribution:
             if (
                 not isinstance(probe, Edit)
                 or probe.action is not Action.ZERO
+                or probe.spot is not None
                 or any(site.stream is not Stream.Z or site.dims for site in probe.sites)
             ):
                 raise InvalidEdit(f"'{probe}': attribution estimates the zeroing of heads and nothing else")

@@ -32,7 +32,7 @@ from harness.engine.editing import (
     needs_run,
     only_operator,
 )
-from harness.engine.forest import Forest, View, ViewKind
+from harness.engine.forest import CONSTANT, Forest, View, ViewKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def muster(
     for row, probe in enumerate(probes):
         if isinstance(probe, Edit):
             constant = constants and is_constant(probe, vectors)
-            kind: ViewKind = "constant" if constant else probe.positions
+            kind: ViewKind = CONSTANT if constant else (probe.spot or probe.positions)
             by_view.setdefault(kind, []).append((row, probe))
     squads = []
     for kind, members in by_view.items():

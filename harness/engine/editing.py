@@ -20,7 +20,8 @@ SELF = "self"
 DonorPrompts = Sequence[Sequence[int]]
 """Token ids, one list per item, each as long as the item."""
 DonorVectors = Mapping[Site, Tensor]
-"""Stored vectors by site, e.g. means, each [d_model] (z: [d_head])."""
+"""Stored vectors by site, e.g. means, each [d_model] (z: [d_head]), or [depth, d_model]: a row for each of the first
+positions, the last row for all that follow."""
 
 
 class Blocks(Protocol):
@@ -29,8 +30,15 @@ class Blocks(Protocol):
     stack: Stack
     shares_prefixes: bool
 
-    def run(self, layer: int, resid: Tensor, view: View, base: BlockRun | None = None) -> BlockRun:
-        """The block on one variant's rows, every activation kept."""
+    def run(
+        self,
+        layer: int,
+        resid: Tensor,
+        view: View,
+        base: BlockRun | None = None,
+        without: Stream | None = None,
+    ) -> BlockRun:
+        """The block on one variant's rows, every activation kept; the output of the module `without` is zero."""
 
     def advance_(self, layer: int, x: Tensor, view: View, base: BlockRun | None) -> None:
         """The block on variants it does not edit, in place."""
@@ -80,21 +88,26 @@ class Donors:
             return view.of_nodes(_activation(self.runs[donor], site))
         if site not in self.vectors.get(donor, {}):
             raise InvalidEdit(f"donor '{donor}' has no vector for {site}")
-        return self.vectors[donor][site].to(own).expand_as(own)
+        vector = self.vectors[donor][site].to(own)
+        if vector.dim() == 1:
+            return vector.expand_as(own)
+        depth = torch.from_numpy(view.depth).to(own.device).clamp(max=len(vector) - 1)
+        return vector[depth]
 
 
 def is_constant(edit: Edit, vectors: Mapping[str, DonorVectors]) -> bool:
     """Whether the edit begins by replacing the whole stream by values that do not depend on the tokens."""
     starts_at_post = edit.layers[0] in edit.blocks
     given = edit.action is Action.ZERO or (edit.action is Action.PATCH and edit.donor in vectors)
-    return edit.positions is None and starts_at_post and given
+    return not edit.somewhere and starts_at_post and given
 
 
 def needs_run(edit: Edit, layer: int) -> bool:
     """False where the block need not be computed: its whole output is replaced at every position."""
     here = [site for site in edit.sites if site.layer == layer]
     only_post = all(site.stream is Stream.RESID_POST and not site.dims for site in here)
-    return not only_post or edit.positions is not None or edit.donor == SELF
+    given = edit.action is not Action.ADD and edit.donor != SELF
+    return not only_post or edit.somewhere or not given
 
 
 def only_operator(edit: Edit, layer: int) -> bool:
@@ -128,6 +141,8 @@ def edited_post(
     blocks: Blocks, layer: int, edit: Edit, run: BlockRun, donors: Donors, view: View
 ) -> Float[Tensor, "row d_model"]:
     """resid_post of a block under an edit, given its unedited activations on the same input."""
+    if edit.module is not None:
+        return blocks.run(layer, run.resid_pre, view, without=edit.module).resid_post
     mlp, post = (edit.site(layer, stream) for stream in (Stream.MLP_OUT, Stream.RESID_POST))
     if not needs_run(edit, layer):
         assert post is not None
@@ -162,6 +177,10 @@ def _new_value(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donor
         case Action.PATCH:
             assert edit.donor is not None
             return donors.value(edit.donor, site, old, run, view)
+        case Action.ADD:
+            assert edit.donor is not None
+            assert edit.strength is not None
+            return old + edit.strength * donors.value(edit.donor, site, old, run, view)
 
 
 def _activation(run: BlockRun, site: Site) -> Tensor:
@@ -176,3 +195,5 @@ def _activation(run: BlockRun, site: Site) -> Tensor:
             assert run.z is not None
             assert site.head is not None
             return run.z[:, site.head]
+        case _:
+            raise InvalidEdit(f"{site} is kept of no run: it cannot be patched")

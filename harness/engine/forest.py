@@ -19,10 +19,10 @@ constant    a stream replaced by a constant at every position no longer depends 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +32,11 @@ from torch import Tensor
 ATTENTION_ROWS = 32
 """Rows attended together: short chains are put side by side up to this size, masked from one another."""
 ROOT = -1
-ViewKind = tuple[int, ...] | Literal["constant"] | None
-"""Edited positions, "constant", or None for every node."""
+CONSTANT = "constant"
+ViewKind = tuple[int, ...] | str | None
+"""Edited positions, the name of a spot, CONSTANT, or None for every node."""
+Spots = Mapping[str, Sequence[int]]
+"""Positions of one prompt by the name of their spot."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,11 +128,19 @@ class Forest:
     """The trie of a group's prompts; with `share` False every prompt keeps a chain of its own.
 
     `columns[i]` are token sequences that belong to prompt i: its own tokens and those of its donors. Prompts
-    share a node only where all of them agree, so that a donor's activations are shared as well.
+    share a node only where all of them agree, so that a donor's activations are shared as well. `spots[i]` are the
+    named positions of prompt i.
     """
 
-    def __init__(self, columns: Sequence[Sequence[Sequence[int]]], *, share: bool = True) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Sequence[Sequence[int]]],
+        *,
+        share: bool = True,
+        spots: Sequence[Spots] | None = None,
+    ) -> None:
         self.n_prompts = len(columns)
+        self.spots = spots if spots is not None else [{} for _ in columns]
         keys = [list(zip(*prompt, strict=True)) for prompt in columns]
         self.lengths = [len(key) for key in keys]
         known: dict[object, int] = {}
@@ -169,30 +180,38 @@ class Forest:
         return self._view(rows, [length - 1 for length in self.lengths], edited=False)
 
     def view(self, kind: ViewKind) -> View:
-        """The view of edits at these positions (None: everywhere), or of a stream made "constant"."""
+        """The view of edits at these positions or at this spot (None: everywhere), or of a stream made CONSTANT."""
         if kind is None:
             return self.whole
-        return self.constant if kind == "constant" else self.at(kind)
+        if kind == CONSTANT:
+            return self.constant
+        return self.at([spots.get(kind, ()) if isinstance(kind, str) else kind for spots in self.spots])
 
-    def at(self, positions: tuple[int, ...]) -> View:
-        """The rows from the first of these positions on (negative ones count from each prompt's end).
+    def at(self, positions: Sequence[Sequence[int]]) -> View:
+        """The rows from the first of each prompt's positions on (negative ones count from its end).
 
-        Without sharing, all rows: the plain blocks cannot take keys and values from elsewhere.
+        Of a prompt without any, its last row. Without sharing, all rows: the plain blocks cannot take keys and values
+        from elsewhere.
         """
         known: dict[object, int] = {}
         rows: list[tuple[int, int, bool]] = []
         last = []
-        for path in sorted(self.paths) if self.share else self.paths:
-            where = {p % len(path) for p in positions}
+        order = (
+            sorted(range(self.n_prompts), key=lambda i: self.paths[i])
+            if self.share
+            else range(self.n_prompts)
+        )
+        for prompt in order:
+            path = self.paths[prompt]
+            where = {p % len(path) for p in positions[prompt]}
             row = ROOT
-            for depth in range(min(where) if self.share else 0, len(path)):
+            for depth in range(min(where, default=len(path) - 1) if self.share else 0, len(path)):
                 name = (row, path[depth], depth in where)
                 if not self.share or name not in known:
                     known[name] = len(rows)
                     rows.append((path[depth], row, depth in where))
                 row = known[name]
             last.append(row)
-        order = sorted(range(self.n_prompts), key=lambda i: self.paths[i]) if self.share else range(len(last))
         return self._view(rows, [row for _, row in sorted(zip(order, last, strict=True))], edited=True)
 
     @cached_property

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from harness.edits import Stream
 from harness.engine.architectures import BlockModules, body
 from harness.engine.blocks import BlockRun, Stack
 from harness.engine.forest import Block, View
@@ -151,12 +152,15 @@ class _FusedBlock:
         """X += the MLP of the normed x."""
         return _accumulate_(x, self.mlp_hidden(x, allocate), self.down_proj, self.post_mlp)
 
-    def mlp_hidden(self, x: Tensor, allocate: Allocate) -> Tensor:
-        """act(gate) x up, the input of down_proj."""
+    def mlp_hidden(self, x: Tensor, allocate: Allocate, without: Stream | None = None) -> Tensor:
+        """act(gate) x up, the input of down_proj; the output of the module `without` is zero."""
         xn = self.pre_mlp(x, allocate)
         gate = _product(self.gate_proj, xn, "gate", allocate)
+        if without is Stream.GATE:
+            gate.zero_()
         gate = F.silu(gate, inplace=True) if _is_silu(self.act) else self.act(gate)
-        return gate.mul_(_product(self.up_proj, xn, "up", allocate))
+        up = _product(self.up_proj, xn, "up", allocate)
+        return gate.mul_(up.zero_() if without is Stream.UP else up)
 
     def _heads(
         self, linear: nn.Linear, xn: Tensor, name: str, norm: _Norm | None, allocate: Allocate
@@ -178,16 +182,26 @@ class FusedBlocks:
         self.blocks = [self._fuse(layer, parts) for layer, parts in enumerate(stack.blocks)]
 
     def run(
-        self, layer: int, resid: Float[Tensor, "row d_model"], view: View, base: BlockRun | None = None
+        self,
+        layer: int,
+        resid: Float[Tensor, "row d_model"],
+        view: View,
+        base: BlockRun | None = None,
+        without: Stream | None = None,
     ) -> BlockRun:
-        """The block on one variant's rows, every activation kept."""
+        """The block on one variant's rows, every activation kept; the output of the module `without` is zero."""
         block = self.blocks[layer]
         q, k, v = block.qkv(resid[None], view, fresh)
+        for name, projected in ((Stream.Q, q), (Stream.K, k), (Stream.V, v)):
+            if without is name:
+                projected.zero_()  # norms and rotations of zero are zero
         z = block.attend(q, k, v, view, base, fresh, last=False)[0]
         operator_raw = block.o_proj(z.flatten(1)).float()
+        if without is Stream.O:
+            operator_raw = torch.zeros_like(operator_raw)
         attn_out = self.attn_out(layer, operator_raw)
         resid_mid = resid + attn_out
-        mlp_out = self.mlp_out(layer, resid_mid)
+        mlp_out = self.mlp_out(layer, resid_mid, without)
         return BlockRun(
             resid_pre=resid,
             z=z,
@@ -222,10 +236,12 @@ class FusedBlocks:
         """resid_post from resid_mid, in place."""
         return self.blocks[layer].add_mlp_(mid, self.scratch)
 
-    def mlp_out(self, layer: int, mid: Float[Tensor, "row d_model"]) -> Tensor:
-        """What the MLP adds to the stream."""
+    def mlp_out(self, layer: int, mid: Float[Tensor, "row d_model"], without: Stream | None = None) -> Tensor:
+        """What the MLP adds to the stream; the output of the module `without` is zero."""
         block = self.blocks[layer]
-        out = block.down_proj(block.mlp_hidden(mid, fresh)).float()
+        out = block.down_proj(block.mlp_hidden(mid, fresh, without)).float()
+        if without is Stream.DOWN:
+            out = torch.zeros_like(out)
         return out if block.post_mlp is None else block.post_mlp(out)
 
     def attn_out(self, layer: int, operator_raw: Float[Tensor, "row d_model"]) -> Tensor:

@@ -105,7 +105,7 @@ class Budget:
         """Upper bound on the bytes of one pass of these probes over prompts of these lengths."""
         s, tokens = self.shape, sum(lengths)
         edits = [probe for probe in probes if isinstance(probe, Edit)]
-        views = len({edit.positions for edit in edits}) + 1
+        views = len({edit.spot or edit.positions for edit in edits}) + 1
         state = len(edits) * tokens * s.d_model
         summit = 4 * len(probes) * len(lengths) * s.d_model
         streams = 1 + self.n_donors

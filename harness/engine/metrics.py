@@ -24,6 +24,8 @@ class Baseline:
     top5: Int[Tensor, "prompt 5"]
     answer: Int[Tensor, " prompt"]
     foil: Int[Tensor, " prompt"]
+    forms: Int[Tensor, "prompt form"] | None = None
+    """Tokens that begin the answer in one of its surface forms, -1 where a prompt has fewer."""
 
     def summary(self) -> dict[str, Float[Tensor, " prompt"]]:
         """entropy_nats, answer_logprob and foil_logprob of the unedited run."""
@@ -35,12 +37,15 @@ class Baseline:
 
 
 def baseline(
-    logits: Float[Tensor, "prompt vocab"], answer: Int[Tensor, " prompt"], foil: Int[Tensor, " prompt"]
+    logits: Float[Tensor, "prompt vocab"],
+    answer: Int[Tensor, " prompt"],
+    foil: Int[Tensor, " prompt"],
+    forms: Int[Tensor, "prompt form"] | None = None,
 ) -> Baseline:
     """The baseline of these logits."""
     logprobs = log_softmax_(logits.float().clone())
     top5 = logprobs.topk(5, dim=-1).indices
-    return Baseline(logprobs=logprobs, probs=logprobs.exp(), top5=top5, answer=answer, foil=foil)
+    return Baseline(logprobs=logprobs, probs=logprobs.exp(), top5=top5, answer=answer, foil=foil, forms=forms)
 
 
 def log_softmax_(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
@@ -53,6 +58,18 @@ def log_softmax_(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab
         dim=0
     )
     return logits.sub_(mass.log().float()[:, None])
+
+
+def contrast(
+    base: Baseline, prompt: Int[Tensor, " row"], logprobs: Float[Tensor, "row vocab"]
+) -> dict[str, Float[Tensor, " row"]]:
+    """foil_logprob and, where the baseline has forms, forms_logprob (see harness.effects.CONTRAST)."""
+    values = {"foil_logprob": _at(logprobs, base.foil[prompt])}
+    if base.forms is not None:
+        forms = base.forms[prompt]
+        found = logprobs.gather(1, forms.clamp(min=0)).masked_fill(forms < 0, -torch.inf)
+        values["forms_logprob"] = found.logsumexp(dim=-1)
+    return values
 
 
 def compare_(

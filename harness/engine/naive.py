@@ -93,6 +93,10 @@ def hooked(model: nn.Module, edit: Edit | None, donor: Values | None) -> Iterato
             if edit.action is Action.PATCH:
                 assert donor is not None
                 new = donor(site).expand_as(part)
+            if edit.action is Action.ADD:
+                assert donor is not None
+                assert edit.strength is not None
+                new = part + edit.strength * donor(site).expand_as(part)
             _overwrite(part, new, edit, site)
             return out
 
@@ -138,6 +142,7 @@ def _attach(parts: BlockModules, stream: Stream, use: Callable[[Tensor], Tensor 
         Stream.RESID_POST: parts.block,
         Stream.ATTN_OUT: parts.post_operator_norm or parts.operator,
         Stream.MLP_OUT: parts.post_mlp_norm or parts.mlp,
+        **parts.linears,
     }[stream]
 
     def after(_: nn.Module, __: Any, output: Any) -> Any:

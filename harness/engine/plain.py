@@ -6,9 +6,13 @@ hooked layers. The reference the fused blocks are tested against.
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from harness.edits import Stream
 from harness.engine.blocks import BlockRun, Stack
 from harness.engine.forest import View
 
@@ -22,13 +26,19 @@ class PlainBlocks:
         self.stack = stack
 
     def run(
-        self, layer: int, resid: Float[Tensor, "row d_model"], view: View, base: BlockRun | None = None
+        self,
+        layer: int,
+        resid: Float[Tensor, "row d_model"],
+        view: View,
+        base: BlockRun | None = None,
+        without: Stream | None = None,
     ) -> BlockRun:
-        """The block on one variant's rows, every activation kept."""
-        has_heads = self.stack.blocks[layer].n_heads > 0
-        return self.stack.run(layer, self._prompts(resid, view), with_z=has_heads).map(
-            lambda x: x.flatten(0, 1)
-        )
+        """The block on one variant's rows, every activation kept; the output of the module `without` is zero."""
+        parts = self.stack.blocks[layer]
+        has_heads = parts.n_heads > 0
+        with zeroed(parts.linears[without]) if without is not None else nullcontext():
+            run = self.stack.run(layer, self._prompts(resid, view), with_z=has_heads)
+        return run.map(lambda x: x.flatten(0, 1))
 
     def advance_(
         self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
@@ -66,3 +76,13 @@ class PlainBlocks:
         length = len(view) // view.chains
         self.stack.prepare(length)
         return rows.reshape(-1, length, rows.shape[-1])
+
+
+@contextmanager
+def zeroed(module: nn.Module) -> Iterator[None]:
+    """The module's output is zero while the block is open."""
+    handle = module.register_forward_hook(lambda _, __, output: output.new_zeros(output.shape))
+    try:
+        yield
+    finally:
+        handle.remove()

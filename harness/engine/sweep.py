@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from harness.edits import Edit, Exit, InvalidEdit, Probe
-from harness.effects import BASELINE, METRICS
+from harness.edits import Action, Edit, Exit, InvalidEdit, Probe
+from harness.effects import BASELINE, CONTRAST, METRICS
 from harness.engine.blocks import Stack
 from harness.engine.climb import climb
 from harness.engine.editing import SELF, Blocks, DonorPrompts, Donors, DonorVectors
-from harness.engine.forest import Forest
+from harness.engine.forest import Forest, Spots
 from harness.engine.fused import FusedBlocks, qualifies
 from harness.engine.memory import Budget, OutOfMemory, Shape, chunk_rows, groups, is_out_of_memory, waves
 from harness.engine.metrics import baseline
@@ -35,12 +36,17 @@ class NonFiniteLogits(ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A tokenised prompt; `answer` and `foil` are token ids; `text` is for messages."""
+    """A tokenised prompt; `answer` and `foil` are token ids; `text` is for messages.
+
+    `forms` are tokens that begin the answer in another surface form; `spots` are named positions (see `Edit.spot`).
+    """
 
     ids: tuple[int, ...]
     answer: int
     foil: int
     text: str = ""
+    forms: tuple[int, ...] = ()
+    spots: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ def sweep(
     *,
     donors: Mapping[str, DonorPrompts | DonorVectors] | None = None,
     constancy: bool = False,
+    contrasted: bool = False,
     memory_bytes: int = 2 * 2**30,
     only: Iterable[int] | None = None,
     on_group: Callable[[GroupResult], None] | None = None,
@@ -69,6 +76,7 @@ def sweep(
 
     donors      prompts (token ids, one list per item, same length as the item) or stored vectors by site
     constancy   also measure CONSTANCY; the reference is item 0, and nothing is taken to be constant
+    contrasted  also measure harness.effects.CONTRAST
     memory_bytes  budget for everything but the weights; groups and edits are cut to fit it, and halved when
                 memory runs out all the same
     only        indices to measure (resuming); other cells stay NaN. Groups depend on the budget and not on
@@ -83,10 +91,11 @@ def sweep(
     _validate(stack, items, probes, donors)
     blocks = blocks or pick_blocks(stack)
     wanted = set(range(len(items)) if only is None else only) | ({0} if constancy else set())
-    names = METRICS + (CONSTANCY if constancy else ())
+    names = metric_names(constancy=constancy, contrasted=contrasted)
     metrics = {name: np.full((len(probes), len(items)), np.nan) for name in names}
     base = {name: np.full(len(items), np.nan) for name in BASELINE}
-    runner = _Runner(blocks, items, probes, donors, constancy, memory_bytes, on_progress or (lambda _: None))
+    readout = Readout(stack, _reference(stack, len(probes)) if constancy else None, contrasted=contrasted)
+    runner = _Runner(blocks, items, probes, donors, readout, memory_bytes, on_progress or (lambda _: None))
     with torch.inference_mode():
         for group in runner.groups():
             missing = tuple(i for i in group if i in wanted)
@@ -98,6 +107,11 @@ def sweep(
                 if on_group is not None:
                     on_group(result)
     return metrics, base
+
+
+def metric_names(*, constancy: bool = False, contrasted: bool = False) -> tuple[str, ...]:
+    """The metrics that such a sweep measures."""
+    return METRICS + (CONSTANCY if constancy else ()) + (CONTRAST if contrasted else ())
 
 
 def pick_blocks(stack: Stack) -> Blocks:
@@ -114,7 +128,7 @@ class _Runner:
         items: Sequence[Item],
         probes: Sequence[Probe],
         donors: Mapping[str, DonorPrompts | DonorVectors],
-        constancy: bool,
+        readout: Readout,
         memory_bytes: int,
         on_progress: Callable[[float], None],
     ) -> None:
@@ -122,18 +136,16 @@ class _Runner:
         self.on_progress = on_progress
         stack = blocks.stack
         self.chunk_rows = chunk_rows(stack.device)
-        shape = Shape.of(stack)
+        self.readout, self.constancy = readout, readout.reference is not None
         self.budget = Budget(
             bytes=memory_bytes,
-            shape=shape,
+            shape=Shape.of(stack),
             chunk_rows=self.chunk_rows,
             n_donors=sum(not isinstance(d, Mapping) for d in donors.values()),
-            n_referenced=len(probes) if constancy else 0,
+            n_referenced=len(probes) if self.constancy else 0,
             attention_scores=stack.device.type == "cuda",
             float32=stack.unembedding.dtype == torch.float32,
         )
-        reference = torch.empty((len(probes), shape.vocab), device=stack.device) if constancy else None
-        self.constancy, self.readout = constancy, Readout(stack, reference)
 
     def groups(self) -> list[tuple[int, ...]]:
         """Prompts that begin alike go together. Item 0 is a group of its own where it is the reference."""
@@ -214,7 +226,8 @@ class _Runner:
         stack, group = self.blocks.stack, [self.items[i] for i in indices]
         given = [d for d in self.donors.values() if not isinstance(d, Mapping)]
         columns = [[self.items[i].ids, *(d[i] for d in given)] for i in indices]
-        forest = Forest(columns, share=self.blocks.shares_prefixes)
+        spots = [dict(item.spots) for item in group]
+        forest = Forest(columns, share=self.blocks.shares_prefixes, spots=spots)
         donors = Donors.of(stack, self.donors, forest)
         cells = len(rows) * len(group)
         summit = climb(
@@ -237,13 +250,34 @@ class _Runner:
             logits,
             torch.tensor([item.answer for item in group], device=stack.device),
             torch.tensor([item.foil for item in group], device=stack.device),
+            _forms(group).to(stack.device) if self.readout.contrasted else None,
         )
         metrics = self.readout(base, summit, rows, first=indices[0] == 0)
+        lacking = torch.tensor(
+            [[lacks(self.probes[row], spot) for spot in spots] for row in rows], device=stack.device
+        )
+        metrics = {name: value.masked_fill(lacking, torch.nan) for name, value in metrics.items()}
         return GroupResult(
             indices=indices,
             metrics={name: value.double().cpu().numpy() for name, value in metrics.items()},
             baseline={name: value.double().cpu().numpy() for name, value in base.summary().items()},
         )
+
+
+def lacks(probe: Probe, spots: Spots) -> bool:
+    """Whether the edit is at a spot of which the prompt has no position: there is nothing to measure."""
+    return isinstance(probe, Edit) and probe.spot is not None and not spots.get(probe.spot)
+
+
+def _reference(stack: Stack, n_probes: int) -> Tensor:
+    return torch.empty((n_probes, len(stack.unembedding)), device=stack.device)
+
+
+def _forms(items: Sequence[Item]) -> Int[Tensor, "prompt form"]:
+    """Tokens of the answer's surface forms, the answer's own first; -1 where an item has fewer."""
+    rows = [[item.answer, *(f for f in item.forms if f != item.answer)] for item in items]
+    width = max(map(len, rows))
+    return torch.tensor([row + [-1] * (width - len(row)) for row in rows])
 
 
 def _validate(
@@ -276,6 +310,10 @@ def _validate(
                     raise InvalidEdit(f"'{probe}': {site.stream} has dimensions 0 to {width - 1}")
             if probe.donor is not None and probe.donor not in donors and probe.donor != SELF:
                 raise InvalidEdit(f"'{probe}': no donor of that name was given")
+            if probe.action is Action.ADD and not isinstance(donors.get(probe.donor or ""), Mapping):
+                raise InvalidEdit(f"'{probe}': a direction is a stored vector, not a prompt")
+            if probe.module is not None and probe.module not in stack.blocks[probe.layers[0]].linears:
+                raise InvalidEdit(f"'{probe}': block {probe.layers[0]} has no module '{probe.module}'")
             shortest = min(len(item.ids) for item in items)
             if any(not -shortest <= p < shortest for p in probe.positions or ()):
                 raise InvalidEdit(f"'{probe}': a prompt has only {shortest} tokens")

@@ -58,6 +58,12 @@ class LoadedModel:
             )
         return ids
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The characters each token of `encode(text)` stands for; (0, 0) for a special token."""
+        return [
+            (start, end) for start, end in self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        ]
+
 
 def load(
     spec: ModelSpec,

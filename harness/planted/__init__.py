@@ -96,6 +96,7 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "head_sweep": ("copy_head", "fact"),
     "massive_writes": ("massive",),
     "hub_mechanism": ("massive",),
+    "position_sweep": ("massive", "fact"),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the

@@ -17,6 +17,7 @@ UNITS = {
     "kl_to_first_nats": "nats",
     "kl_to_uniform_nats": "nats",
     "answer_logprob": "nats",
+    "answer_drop_nats": "nats",
     "top5_overlap": "share",
     "argmax_match": "share",
     "rise_log10": "powers of ten",

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.edits import (
+    MODULES,
     Action,
     Edit,
     Exit,
@@ -27,8 +28,9 @@ from harness.edits import (
 )
 
 LAYERS = st.integers(0, 200)
+STREAMS = [s for s in Stream if s is not Stream.Z and s not in MODULES]
 SITES = st.one_of(
-    st.builds(Site, layer=LAYERS, stream=st.sampled_from([s for s in Stream if s is not Stream.Z])),
+    st.builds(Site, layer=LAYERS, stream=st.sampled_from(STREAMS)),
     st.builds(Site, layer=LAYERS, stream=st.just(Stream.Z), head=st.integers(0, 64)),
 )
 POSITIONS = st.none() | st.lists(st.integers(-30, 30), min_size=1, max_size=4).map(tuple)
@@ -42,11 +44,15 @@ def edits(draw: st.DrawFn) -> Edit:
     kind = blocks if action is Action.SKIP else SITES
     sites = draw(st.lists(kind, min_size=1, max_size=5, unique=True))
     ordered = tuple(sorted(sites, key=lambda s: (s.layer, s.stream, -1 if s.head is None else s.head)))
-    donor = draw(st.text(min_size=1, max_size=8)) if action is Action.PATCH else None
-    return Edit(sites=ordered, action=action, positions=draw(POSITIONS), donor=donor)
+    donor = draw(st.text(min_size=1, max_size=8)) if action in (Action.PATCH, Action.ADD) else None
+    positions = draw(POSITIONS)
+    spot = draw(st.none() | st.sampled_from(["operator", "last"])) if positions is None else None
+    strength = draw(st.floats(-8, 8)) if action is Action.ADD else None
+    return Edit(sites=ordered, action=action, positions=positions, donor=donor, spot=spot, strength=strength)
 
 
-PROBES = edits() | st.builds(Exit, layer=LAYERS, normed=st.booleans())
+MODULE_EDITS = st.builds(zero, st.sampled_from(MODULES), LAYERS)
+PROBES = edits() | MODULE_EDITS | st.builds(Exit, layer=LAYERS, normed=st.booleans())
 
 
 @given(PROBES)
@@ -117,7 +123,7 @@ def test_blocks_are_sorted_and_counted_once() -> None:
             "^skip is defined at resid_post only: it routes around a block$",
         ),
         ({"sites": (Site(layer=1, stream=Stream.Z, head=0),), "action": Action.SKIP}, "resid_post only"),
-        ({"action": Action.PATCH}, "^a donor is named for a patch and only for a patch$"),
+        ({"action": Action.PATCH}, "^a donor is named for a patch or an addition, and for nothing else$"),
         ({"donor": "clean"}, "donor"),
         ({"action": Action.SKIP, "donor": "clean"}, "donor"),
         ({"positions": ()}, "^an edit at no position does nothing; leave positions out to mean all$"),

@@ -59,7 +59,7 @@ def test_a_suffix_computes_only_the_rows_from_its_position_on_and_sees_the_whole
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(forest_module, "ATTENTION_ROWS", packed)
         forest = Forest(columns(rows))
-        view = forest.at((position,))
+        view = forest.at([(position,)] * len(rows))
         start = [position % len(row) for row in rows]
         if position >= 0:
             assert set(view.depth) == set(range(position, max(map(len, rows))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,15 +15,16 @@ import pytest
 
 from harness import provenance as module
 from harness.models.spec import HubRepo, LocalDir, ModelSpec, PackagedGguf, Source, WheelMember
-from harness.provenance import MEASURING_CODE, code_digest, describe_source, git_state, provenance
+from harness.provenance import code_digest, describe_source, git_state, measuring_files, provenance
 
 HARNESS = Path(module.__file__).parent
+NAMES = [os.path.relpath(path, HARNESS) for path in measuring_files()]
 
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the measuring code that a test may change; the digest reads it."""
-    for name in MEASURING_CODE:
+    for name in NAMES:
         target = tmp_path / "harness" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HARNESS / name, target)
@@ -43,7 +45,7 @@ def test_a_copy_has_the_same_digest(copy: Path) -> None:
     assert digest() == here
 
 
-@pytest.mark.parametrize("name", MEASURING_CODE)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_comment_or_docstring_does_not_change_it_and_an_operator_does(copy: Path, name: str) -> None:
     before = digest()
     path = copy / name
@@ -88,9 +90,15 @@ def test_what_draws_the_prompts_counts_as_measuring_code(copy: Path) -> None:
 
 def test_every_module_that_makes_a_number_is_listed() -> None:
     """The whole engine: the check on load measures the noise floor too."""
-    listed = set(MEASURING_CODE)
-    engine = {f"engine/{p.name}" for p in (HARNESS / "engine").glob("*.py")}
-    assert engine - listed == {"engine/__init__.py"}
+    for folder in ("engine", "experiments"):
+        assert {f"{folder}/{p.name}" for p in (HARNESS / folder).glob("*.py")} <= set(NAMES)
+    assert {"edits.py", "measure.py", "donors.py", "../tasks/spots.py"} <= set(NAMES)
+
+
+def test_a_listed_file_that_is_not_there_is_no_silent_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEASURING_CODE", ("gone/*.py",))
+    with pytest.raises(FileNotFoundError, match=r"gone/\*\.py fits no file"):
+        measuring_files()
 
 
 def test_a_record_says_when_with_what_and_on_which_machine() -> None:

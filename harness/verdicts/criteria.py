@@ -7,9 +7,10 @@ the measurement. Criteria read interval bounds, not means. Cards import all of t
 from __future__ import annotations
 
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
-from harness.verdicts.criterion import SEPARATION_ALPHA
+from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
 from harness.verdicts.joint_criteria import HubDepthIncreases, HubEffectTrend, HubsAt, ProfilesDiffer
 from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
+from harness.verdicts.position_criteria import SpotOutweighs, SpotPeak, SpotRatio
 from harness.verdicts.profile_criteria import (
     ExtremeLayer,
     FamilyExtremes,
@@ -21,12 +22,14 @@ from harness.verdicts.profile_criteria import (
     TopLayers,
     TopSpread,
 )
+from harness.verdicts.sublayer_criteria import EffectOrder, RankAgreement, SameEffect, TopLead, TopOverlap
 
 __all__ = [
     "SEPARATION_ALPHA",
     "AnyCriterion",
     "CellWithin",
     "EditShare",
+    "EffectOrder",
     "EveryProbe",
     "ExtremeLayer",
     "FamilyExtremes",
@@ -36,14 +39,22 @@ __all__ = [
     "HubIs",
     "HubsAt",
     "JointCriterion",
+    "ProfileOf",
     "ProfilesDiffer",
+    "RankAgreement",
     "SameAsDeepest",
+    "SameEffect",
     "SingleCriterion",
     "SomeProbe",
+    "SpotOutweighs",
+    "SpotPeak",
+    "SpotRatio",
     "StableOverSeeds",
     "SubsetHubShare",
     "TopInFamilies",
     "TopLayers",
+    "TopLead",
+    "TopOverlap",
     "TopSpread",
     "WorstCase",
     "WriterLeads",
@@ -69,6 +80,13 @@ SingleCriterion = (
     | WriterRaises
     | WriterLeads
     | EditShare
+    | TopLead
+    | EffectOrder
+    | RankAgreement
+    | SameEffect
+    | SpotOutweighs
+    | SpotRatio
+    | SpotPeak
 )
 """Judged on one model's tables."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.verdicts.selectors import Selector, Singles
+
 SEPARATION_ALPHA = 0.01
 """Two-sided level at which one block must beat every other, or be beaten, in the paired test.
 
@@ -27,3 +29,28 @@ class Criterion:
     def experiments(self) -> tuple[str, ...]:
         """Names of the tables it reads."""
         return ("layer_sweep",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileOf:
+    """Which edits of an experiment make a profile over layers: one for each block. `noun` is what is edited there."""
+
+    experiment: str
+    select: Selector
+    noun: str
+
+
+BLOCKS = ProfileOf(experiment="layer_sweep", select=Singles(), noun="block")
+"""The effect of removing each whole block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileCriterion(Criterion):
+    """What criteria on a profile over layers share."""
+
+    of: ProfileOf = BLOCKS
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Names of the tables it reads."""
+        return (self.of.experiment,)

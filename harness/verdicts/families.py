@@ -31,7 +31,7 @@ def judge_top_in_families(criterion: TopInFamilies, measured: Measured) -> Findi
     A family counts for the layer when it beats every other layer there (largest p over rivals), against it
     when another layer lies above it (smallest p times the number of rivals).
     """
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     profile.check_layer(criterion.layer)
     if profile.problem:
         return invalid(profile.problem)
@@ -77,7 +77,7 @@ def judge_family_extremes(criterion: FamilyExtremes, measured: Measured) -> Find
     """
     from scipy.stats import ttest_ind
 
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     profile.check_layer(criterion.layer)
     if profile.problem:
         return invalid(profile.problem)
@@ -116,7 +116,7 @@ def judge_subset_share(criterion: SubsetHubShare, measured: Measured) -> Finding
     Supported only if that top is separated from all others: where the full suite has no hub there is none
     to miss.
     """
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     if profile.problem:
         return invalid(profile.problem)
     n = len(profile.clusters.families)

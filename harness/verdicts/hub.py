@@ -75,7 +75,7 @@ def judge_hub(criterion: HubIs, measured: Measured) -> Finding:
     every layer is shown to lead by less than `min_lead` over some other (equivalence of the top layers).
     Otherwise a tie: inconclusive. Invalid: a profile without shape, or numbers that are not finite.
     """
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     if criterion.layer is not None:
         profile.check_layer(criterion.layer)
     if profile.problem:
@@ -112,7 +112,7 @@ def judge_hub(criterion: HubIs, measured: Measured) -> Finding:
 
 def judge_extreme(criterion: ExtremeLayer, measured: Measured) -> Finding:
     """Supported: every other layer beaten. Refuted: some other layer beyond it. Inconclusive: a tie."""
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     profile.check_layer(criterion.layer)
     if profile.problem:
         return invalid(profile.problem)
@@ -141,7 +141,7 @@ def judge_extreme(criterion: ExtremeLayer, measured: Measured) -> Finding:
 
 def judge_top_layers(criterion: TopLayers, measured: Measured) -> Finding:
     """Supported: each layer named beats each layer outside. Refuted: one outside above one named."""
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     profile.check_layer(*criterion.layers)
     if profile.problem:
         return invalid(profile.problem)

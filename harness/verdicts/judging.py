@@ -8,11 +8,22 @@ from typing import assert_never
 
 from harness.claim import Claim
 from harness.protocols import Protocol
-from harness.verdicts import cells, families, hub, identities, joint, mechanism, profiles
+from harness.verdicts import (
+    cells,
+    families,
+    hub,
+    identities,
+    joint,
+    mechanism,
+    positions,
+    profiles,
+    sublayers,
+)
 from harness.verdicts.criteria import (
     AnyCriterion,
     CellWithin,
     EditShare,
+    EffectOrder,
     EveryProbe,
     ExtremeLayer,
     FamilyExtremes,
@@ -23,13 +34,19 @@ from harness.verdicts.criteria import (
     HubsAt,
     JointCriterion,
     ProfilesDiffer,
+    RankAgreement,
     SameAsDeepest,
+    SameEffect,
     SingleCriterion,
     SomeProbe,
+    SpotOutweighs,
+    SpotPeak,
+    SpotRatio,
     StableOverSeeds,
     SubsetHubShare,
     TopInFamilies,
     TopLayers,
+    TopLead,
     TopSpread,
     WorstCase,
     WriterLeads,
@@ -144,6 +161,20 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = mechanism.judge_writer_leads(criterion, view)
         case EditShare():
             finding = mechanism.judge_share(criterion, view)
+        case TopLead():
+            finding = sublayers.judge_top_lead(criterion, view)
+        case EffectOrder():
+            finding = sublayers.judge_effect_order(criterion, view)
+        case RankAgreement():
+            finding = sublayers.judge_rank_agreement(criterion, view)
+        case SameEffect():
+            finding = sublayers.judge_same_effect(criterion, view)
+        case SpotOutweighs():
+            finding = positions.judge_outweighs(criterion, view)
+        case SpotRatio():
+            finding = positions.judge_ratio(criterion, view)
+        case SpotPeak():
+            finding = positions.judge_peak(criterion, view)
         case _:
             assert_never(criterion)
     return finding

@@ -1,4 +1,4 @@
-"""Criteria on the profile over layers: mean kl_nats of each single block in `layer_sweep`."""
+"""Criteria on a profile over layers: mean kl_nats of each single block, or of another part of each (`of`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 
 from harness.edits import format_layers
 from harness.statistics.estimate import format_number
-from harness.verdicts.criterion import SEPARATION_ALPHA, Criterion
+from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileCriterion
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubIs(Criterion):
+class HubIs(ProfileCriterion):
     """Block `layer` (None: some block) is the hub. Judged in `hub.py`."""
 
     layer: int | None
@@ -20,9 +20,9 @@ class HubIs(Criterion):
     min_effect_nats: float = 0.1
 
     def __str__(self) -> str:
-        who = "some block" if self.layer is None else f"L{self.layer}"
+        who = f"some {self.of.noun}" if self.layer is None else f"L{self.layer}"
         return (
-            f"{who} has the largest mean kl_nats, separated from every other block at p < "
+            f"{who} has the largest mean kl_nats, separated from every other {self.of.noun} at p < "
             f"{SEPARATION_ALPHA} and "
             f"leading by at least {self.min_lead:.0%} of its effect, which is at least "
             f"{self.min_effect_nats} nats"
@@ -30,7 +30,7 @@ class HubIs(Criterion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtremeLayer(Criterion):
+class ExtremeLayer(ProfileCriterion):
     """Block `layer` has the largest or smallest mean effect of all blocks, and is separated.
 
     Judged in `hub.py`.
@@ -41,13 +41,13 @@ class ExtremeLayer(Criterion):
 
     def __str__(self) -> str:
         return (
-            f"L{self.layer} is the {self.which} block by mean kl_nats, separated from every other "
+            f"L{self.layer} is the {self.which} {self.of.noun} by mean kl_nats, separated from every other "
             f"at p < {SEPARATION_ALPHA}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopLayers(Criterion):
+class TopLayers(ProfileCriterion):
     """These blocks, in any order, are the strongest ones: each beats every block outside.
 
     Judged in `hub.py`.
@@ -58,24 +58,24 @@ class TopLayers(Criterion):
     def __str__(self) -> str:
         names = format_layers(tuple(sorted(self.layers)))
         return (
-            f"the {len(self.layers)} strongest blocks by mean kl_nats are {names}, each separated from every "
-            f"block outside at p < {SEPARATION_ALPHA}"
+            f"the {len(self.layers)} strongest {self.of.noun}s by mean kl_nats are {names}, each separated from "
+            f"every {self.of.noun} outside at p < {SEPARATION_ALPHA}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopInFamilies(Criterion):
+class TopInFamilies(ProfileCriterion):
     """Block `layer` is the strongest in at least `at_least` task families. Judged in `families.py`."""
 
     layer: int
     at_least: int
 
     def __str__(self) -> str:
-        return f"L{self.layer} is the strongest block in at least {self.at_least} task families"
+        return f"L{self.layer} is the strongest {self.of.noun} in at least {self.at_least} task families"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FamilyExtremes(Criterion):
+class FamilyExtremes(ProfileCriterion):
     """Block `layer` matters most to the families in `top` and least to those in `bottom`.
 
     Judged in `families.py`.
@@ -97,7 +97,7 @@ class FamilyExtremes(Criterion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubsetHubShare(Criterion):
+class SubsetHubShare(ProfileCriterion):
     """Small suites mislead: in at least this share of all family subsets the top block differs from the
     full suite's.
 
@@ -110,26 +110,25 @@ class SubsetHubShare(Criterion):
     def __str__(self) -> str:
         return (
             f"at least {self.at_least:.0%} of all subsets of {self.subset_size} families "
-            "have another top block "
+            f"have another top {self.of.noun} "
             "than the full suite"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopSpread(Criterion):
+class TopSpread(ProfileCriterion):
     """The `k` strongest blocks lie within `at_most_nats` of one another. Judged in `profiles.py`."""
 
     k: int
     at_most_nats: float
 
     def __str__(self) -> str:
-        return (
-            f"the {self.k} strongest blocks lie within {format_number(self.at_most_nats)} nats of one another"
-        )
+        spread = format_number(self.at_most_nats)
+        return f"the {self.k} strongest {self.of.noun}s lie within {spread} nats of one another"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flat(Criterion):
+class Flat(ProfileCriterion):
     """Every block's mean effect lies within `tolerance` x the profile's median of that median.
 
     In `profiles.py`.
@@ -138,17 +137,17 @@ class Flat(Criterion):
     tolerance: float = 0.25
 
     def __str__(self) -> str:
-        return f"every block's mean kl_nats lies within {self.tolerance:.0%} of the median block's"
+        return f"every {self.of.noun}'s mean kl_nats lies within {self.tolerance:.0%} of the median {self.of.noun}'s"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StableOverSeeds(Criterion):
+class StableOverSeeds(ProfileCriterion):
     """Each seed gives the same top block, and profiles agree pairwise in rank. Judged in `profiles.py`."""
 
     min_tau: float = 0.8
 
     def __str__(self) -> str:
         return (
-            "every seed gives the same top block, with Kendall tau between profiles "
+            f"every seed gives the same top {self.of.noun}, with Kendall tau between profiles "
             f"of at least {self.min_tau}"
         )

@@ -20,7 +20,7 @@ def judge_top_spread(criterion: TopSpread, measured: Measured) -> Finding:
     the observed top lies more than the limit above every layer outside the observed k - 1 strongest, each
     at the 98% interval.
     """
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     if not 2 <= criterion.k <= profile.n_layers:
         raise MissingEvidence(
             f"the criterion compares the {criterion.k} strongest of {profile.n_layers} layers"
@@ -54,7 +54,7 @@ def judge_flat(criterion: Flat, measured: Measured) -> Finding:
     over layers. Refuted: some layer's interval, Bonferroni-corrected over layers, lies outside. A profile
     without shape is flat. Invalid: not finite, or a median effect too small to be an effect.
     """
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     if profile.problem and not profile.flat:
         return invalid(profile.problem)
     median = float(np.median(profile.sampled.value))
@@ -97,7 +97,7 @@ def judge_stable(criterion: StableOverSeeds, measured: Measured) -> Finding:
     Inconclusive: fewer than two seeds, a tie at the top within rounding, or no separated hub over all seeds
     whose stability could be asked. Invalid: a seed whose profile has no shape.
     """
-    profile = measured.profile
+    profile = measured.profile_of(criterion.of)
     seeds = sorted({p.seed for p in profile.prompts})
     if profile.problem:
         return invalid(profile.problem)

@@ -18,7 +18,8 @@ from harness.statistics.bootstrap import Sampled, sample, sample_finely
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import format_number
 from harness.statistics.profile import degeneracy
-from harness.verdicts.selectors import Selector, Singles
+from harness.verdicts.criterion import BLOCKS, ProfileOf
+from harness.verdicts.selectors import Selector
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 Tables = Mapping[str, Effects]
@@ -125,10 +126,12 @@ class Measured:
     def rows(self, experiment: str, select: Selector, metric: str) -> Rows:
         """The selected rows of one metric. Raises MissingEvidence when nothing was measured that fits."""
         table = self.table(experiment)
-        if metric not in table.metrics:
+        try:
+            values = table.values(metric)
+        except KeyError:
             raise MissingEvidence(
                 f"'{experiment}' holds no metric '{metric}' (it holds: {', '.join(table.metrics)})"
-            )
+            ) from None
         chosen = [i for i, probe in enumerate(table.probes) if select.keep(probe, self.n_layers)]
         if not chosen:
             raise MissingEvidence(
@@ -136,27 +139,43 @@ class Measured:
                 f"{len(table.probes)} probes of a model "
                 f"of {self.n_layers} layers, {_first(table.probes)})"
             )
+        on = np.flatnonzero(table.measured[chosen].all(axis=0))
+        if not on.size:
+            raise MissingEvidence(f"no prompt of '{experiment}' has the positions of: {select}")
         return Rows(
             probes=tuple(table.probes[i] for i in chosen),
-            values=np.asarray(table.metrics[metric][chosen], dtype=float),
-            prompts=table.prompts,
+            values=np.asarray(values[chosen][:, on], dtype=float),
+            prompts=tuple(table.prompts[i] for i in on),
             metric=metric,
             left_out=tuple(probe for probe in table.unmeasured if select.keep(probe, self.n_layers)),
         )
 
-    @cached_property
+    @property
     def profile(self) -> Profile:
-        """The sweep over single blocks.
+        """The sweep over single blocks. Raises as `profile_of`."""
+        return self.profile_of(BLOCKS)
+
+    @cached_property
+    def _profiles(self) -> dict[ProfileOf, Profile]:
+        return {}
+
+    def profile_of(self, of: ProfileOf) -> Profile:
+        """Such a profile over the layers.
 
         Raises MissingEvidence unless each layer was measured exactly once.
         """
-        rows = self.rows("layer_sweep", Singles(), "kl_nats")
-        by_layer = {p.blocks[0]: i for i, p in enumerate(rows.probes) if not isinstance(p, Exit)}
+        if of not in self._profiles:
+            self._profiles[of] = self._profile(of)
+        return self._profiles[of]
+
+    def _profile(self, of: ProfileOf) -> Profile:
+        rows = self.rows(of.experiment, of.select, "kl_nats")
+        by_layer = {p.layers[0]: i for i, p in enumerate(rows.probes) if not isinstance(p, Exit)}
         missing = [layer for layer in range(self.n_layers) if layer not in by_layer]
         if missing or len(rows.probes) != self.n_layers:
             raise MissingEvidence(
-                f"a profile needs every one of {self.n_layers} layers once; 'layer_sweep' holds "
-                f"{len(rows.probes)} single-block probes"
+                f"a profile needs every one of {self.n_layers} layers once; '{of.experiment}' holds "
+                f"{len(rows.probes)} single-{of.noun} probes"
                 + (f" and lacks L{', L'.join(map(str, missing))}" if missing else "")
             )
         order = [by_layer[layer] for layer in range(self.n_layers)]

@@ -150,6 +150,76 @@ class Heads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sublayer:
+    """The edits of one sublayer or linear module of each block (or of one block): zeroed, or from a donor.
+
+    At all positions, or at those of a spot.
+    """
+
+    stream: Stream
+    donor: str | None = None
+    spot: str | None = None
+    layer: int | None = None
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        if not isinstance(probe, Edit) or len(probe.sites) != 1 or probe.positions is not None:
+            return False
+        (site,) = probe.sites
+        return (
+            (probe.donor, probe.spot) == (self.donor, self.spot)
+            and probe.action is (Action.ZERO if self.donor is None else Action.PATCH)
+            and (site.stream, site.head, site.dims) == (self.stream, None, ())
+            and self.layer in (None, site.layer)
+        )
+
+    def __str__(self) -> str:
+        what = "zeroed" if self.donor is None else f"from the donor '{self.donor}'"
+        where = "" if self.layer is None else f" of L{self.layer}"
+        at = "" if self.spot is None else f" at {self.spot}"
+        return f"{self.stream}{where} {what}{at}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spotted:
+    """The edits at one class of positions: these streams zeroed, or from a donor, in all blocks or in some."""
+
+    spot: str
+    streams: tuple[Stream, ...] = (Stream.ATTN_OUT, Stream.MLP_OUT)
+    donor: str | None = None
+    layers: tuple[int, ...] = ()
+    """() for all; negative ones count from the end (-1: the last block)."""
+    from_depth: float = 0.0
+    """Share of the depth; blocks above it (layer / n_layers below it) are left out."""
+
+    def __post_init__(self) -> None:
+        if not self.spot or not self.streams or not 0.0 <= self.from_depth < 1.0:
+            raise ValueError(
+                f"Spotted(spot={self.spot!r}, streams={self.streams}, from_depth={self.from_depth}): name a class, "
+                "at least one stream, and a share of the depth below 1"
+            )
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        if not any(
+            Sublayer(stream=stream, donor=self.donor, spot=self.spot).keep(probe, n_layers)
+            for stream in self.streams
+        ):
+            return False
+        assert isinstance(probe, Edit)
+        layer = probe.layers[0]
+        named = {at if at >= 0 else n_layers + at for at in self.layers}
+        return layer in (named or {layer}) and layer >= self.from_depth * n_layers
+
+    def __str__(self) -> str:
+        what = "zeroed" if self.donor is None else f"from the donor '{self.donor}'"
+        names = [f"L{at}" if at >= 0 else f"layer {at} from the end" for at in self.layers]
+        where = f" of {', '.join(names)}" if names else ""
+        depth = f", from {self.from_depth:.0%} of the depth on" if self.from_depth else ""
+        return f"{' or '.join(self.streams)}{where} {what} at {self.spot}{depth}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Writes:
     """The edit that zeroes what one MLP adds to some dimensions of token 0."""
 
@@ -195,13 +265,15 @@ Selector = (
     | ExitAt
     | EveryHead
     | Heads
+    | Sublayer
+    | Spotted
     | Writes
     | FromDonor
 )
 
 
 def _single_head(probe: Probe) -> Site | None:
-    if not isinstance(probe, Edit) or probe.action is not Action.ZERO or probe.positions is not None:
+    if not isinstance(probe, Edit) or probe.action is not Action.ZERO or probe.somewhere:
         return None
     site = probe.sites[0]
     return site if len(probe.sites) == 1 and site.stream is Stream.Z else None

@@ -1,0 +1,81 @@
+"""Experiments: each is a list of probes over the suite's prompts, under one of two protocols. No torch.
+
+| experiment  | published                                   | sound                                  |
+|-------------|---------------------------------------------|----------------------------------------|
+| layer_sweep | erase each block: resid_post := 0           | skip each block: resid_post := resid_pre |
+| layer_sets  | erase every block of a set                  | skip every block of a set              |
+| early_exit  | unembed resid_post without the final norm   | with the final norm                    |
+| skip_latency| time a run, middle third erased by hooks    | time a run, middle third routed around |
+| head_sweep  | not measured yet                            | zero z of each query head of each block |
+| sublayer_sweep | zero what each MLP adds      | zero, mean, resample, noise for what attention and MLP add |
+| module_sweep | (the same) | zero the output of each linear module |
+| massive_writes | the atlas has none                       | zero what each MLP adds to one number of token 0 |
+| hub_mechanism  | the atlas has none                       | set, zero and move that number: see MechanismEdit |
+| position_sweep | erase each block at a class of positions | zero what attention and MLP add there; mean at token 0 |
+| patching_noising | the whole stream of the clean run by the clean run's | the corrupt run's activations into the clean run |
+| patching_denoising | the whole stream of the corrupt run by the clean run's | the clean run's into the corrupt |
+
+The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
+the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
+
+Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 5, 21. Massive
+activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
+"""
+
+from __future__ import annotations
+
+from harness.experiments import blocks, heads, massive, patching, positions, sublayers
+from harness.experiments.blocks import ATLAS_SETS, layer_sets
+from harness.experiments.definition import (
+    CLEAN,
+    CORRUPT,
+    MEAN,
+    NO_OP,
+    NOISE,
+    PROMPTS_PER_FAMILY,
+    RESAMPLE,
+    SEEDS,
+    SUITE,
+    Experiment,
+    controls,
+    skip_everything,
+    unread_position,
+)
+
+__all__ = [
+    "ATLAS_SETS",
+    "CLEAN",
+    "CORRUPT",
+    "EXPERIMENTS",
+    "MEAN",
+    "NOISE",
+    "NO_OP",
+    "PROMPTS_PER_FAMILY",
+    "RESAMPLE",
+    "SEEDS",
+    "SUITE",
+    "Experiment",
+    "UnknownExperiment",
+    "controls",
+    "find_experiment",
+    "layer_sets",
+    "skip_everything",
+    "unread_position",
+]
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for part in (blocks, heads, sublayers, massive, positions, patching)
+    for experiment in part.EXPERIMENTS
+}
+
+
+class UnknownExperiment(KeyError):
+    """No experiment of that name."""
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of that name. Raises UnknownExperiment, listing the known ones."""
+    if name not in EXPERIMENTS:
+        raise UnknownExperiment(f"no experiment '{name}'; known: {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]

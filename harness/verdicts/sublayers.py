@@ -1,0 +1,180 @@
+"""Judging TopLead, EffectOrder, RankAgreement, TopOverlap and SameEffect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations, pairwise
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.edits import format_layers
+from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
+from harness.statistics.clusters import Clusters
+from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.verdicts.criterion import ProfileOf
+from harness.verdicts.reading import Measured, Profile, invalid, say_p
+from harness.verdicts.selectors import Sublayer
+from harness.verdicts.sublayer_criteria import EffectOrder, RankAgreement, SameEffect, TopLead, TopOverlap
+from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+
+Agreement = Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " resamples"]]
+
+
+def judge_top_lead(criterion: TopLead, measured: Measured) -> Finding:
+    """Supported: every excess of a named layer over `factor` times another is above 0; refuted: one is below.
+
+    The p-value of support is the largest over pairs, that of a refutation Bonferroni's over them.
+    """
+    profile = measured.profile_of(criterion.of)
+    profile.check_layer(*criterion.layers)
+    if profile.problem:
+        return invalid(profile.problem)
+    others = [layer for layer in range(profile.n_layers) if layer not in criterion.layers]
+    if not others:
+        raise MissingEvidence("TopLead names every layer of the model: there is none to lead")
+    pairs = [(a, b) for a in criterion.layers for b in others]
+    excess = np.stack([profile.values[a] - criterion.factor * profile.values[b] for a, b in pairs])
+    found = sample(profile.clusters, excess, "kl_nats")
+    worst, means = int(np.argmin(found.value)), profile.sampled.value
+    a, b = pairs[worst]
+    return _decided(
+        max(2 * found.p_above(i, 0.0) for i in range(len(pairs))),
+        min(2 * len(pairs) * found.p_below(i, 0.0) for i in range(len(pairs))),
+        f"L{a} moves {profile.sampled.estimate(a)}, L{b} {format_number(means[b])}: {_times(means[a], means[b])}; "
+        f"{criterion.factor:g} times is asked for, of {format_layers(criterion.layers)} over every other",
+        profile.sampled.estimate(a),
+    )
+
+
+def judge_effect_order(criterion: EffectOrder, measured: Measured) -> Finding:
+    """Supported: each group's mean lies above the next one's; refuted: some group's lies below (Bonferroni)."""
+    means, prompts = [], None
+    for select in criterion.groups.values():
+        rows = measured.rows(criterion.experiment, select, "kl_nats")
+        if rows.problem:
+            return invalid(rows.problem)
+        if prompts is not None and rows.prompts != prompts:
+            raise MissingEvidence(
+                f"the groups of '{criterion.experiment}' were measured on different prompts"
+            )
+        prompts = rows.prompts
+        means.append(rows.values.mean(axis=0))
+    assert prompts is not None
+    clusters = Clusters.of(prompts)
+    steps = sample(clusters, np.stack([a - b for a, b in pairwise(means)]), "kl_nats")
+    levels = sample(clusters, np.stack(means), "kl_nats")
+    n = len(steps.value)
+    said = ", ".join(f"{name} {levels.estimate(i)}" for i, name in enumerate(criterion.groups))
+    return _decided(
+        max(2 * steps.p_above(i, 0.0) for i in range(n)),
+        min(2 * n * steps.p_below(i, 0.0) for i in range(n)),
+        f"Means over layers: {said}",
+        levels.estimate(0),
+    )
+
+
+def judge_rank_agreement(criterion: RankAgreement, measured: Measured) -> Finding:
+    """The least agreement over pairs of profiles, with the percentile interval of its resamples.
+
+    Resamples scatter layers that tie, which can only lower an agreement: an interval that lies too low supports too
+    rarely. Refuted therefore only where the observed agreement too is below.
+    """
+    profiles = [(of, measured.profile_of(of)) for of in criterion.profiles]
+    for _, profile in profiles:
+        if profile.problem:
+            return invalid(profile.problem)
+    agree = _overlap(criterion.k) if isinstance(criterion, TopOverlap) else _spearman
+    pairs = [(one, two, *_compared(agree, one[1], two[1])) for one, two in combinations(profiles, 2)]
+    (one, two, value, draws) = min(pairs, key=lambda pair: pair[2])
+    low, high = percentile_interval(draws)
+    clusters = one[1].clusters
+    unit = f"of the top {criterion.k}" if isinstance(criterion, TopOverlap) else "Spearman"
+    estimate = Estimate(
+        value=value,
+        low=low,
+        high=high,
+        unit=unit,
+        n_prompts=clusters.n_prompts,
+        n_templates=clusters.n_templates,
+    )
+    limit = criterion.at_least
+    holds = max(2 * bootstrap_p(d < limit) for *_, d in pairs) if value >= limit else 1.0
+    fails = min(2 * len(pairs) * bootstrap_p(d >= limit) for *_, d in pairs) if value < limit else 1.0
+    return _decided(
+        holds,
+        fails,
+        f"Least alike are {_name(one[0])} and {_name(two[0])}: {estimate}; {limit:g} is asked for",
+        estimate,
+    )
+
+
+def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
+    """Supported when no two modules of any block differ by more than the tolerance on any prompt."""
+    first, *rest = (
+        measured.rows("module_sweep", Sublayer(stream=stream), "kl_nats") for stream in criterion.streams
+    )
+    worst, where, count, holds = 0.0, "", 0, True
+    for stream, rows in zip(criterion.streams[1:], rest, strict=True):
+        for problem in (first.problem, rows.problem):
+            if problem:
+                return invalid(problem)
+        if [p.layers for p in first.probes] != [p.layers for p in rows.probes]:  # type: ignore[union-attr]
+            raise MissingEvidence(
+                f"'module_sweep' holds other blocks for {criterion.streams[0]} than for {stream}"
+            )
+        gap = np.abs(first.values - rows.values)
+        allowed = criterion.tolerance * (1.0 + np.abs(first.values))
+        holds &= bool((gap <= allowed).all())
+        count += gap.size
+        probe, prompt = np.unravel_index(int(np.argmax(gap - allowed)), gap.shape)
+        if gap[probe, prompt] >= worst:
+            worst = float(gap[probe, prompt])
+            where = f"'{first.probes[probe]}' and '{rows.probes[probe]}' on {first.prompts[prompt].text!r}"
+    return Finding(
+        verdict=Verdict.SUPPORTED if holds else Verdict.REFUTED,
+        sentence=f"An identity, not a statistic: over {count} comparisons the largest difference is "
+        f"{format_number(worst)} nats, between {where}.",
+    )
+
+
+def _decided(holds: float, fails: float, sentence: str, estimate: Estimate) -> Finding:
+    """The finding, from the two-sided p-values that the claim holds and that it fails."""
+    verdict, p = Verdict.INCONCLUSIVE, holds
+    if holds <= ALPHA:
+        verdict = Verdict.SUPPORTED
+    elif fails <= ALPHA:
+        verdict, p = Verdict.REFUTED, fails
+    p = min(1.0, p)
+    return Finding(verdict=verdict, sentence=f"{sentence} ({say_p(p)}).", estimate=estimate, p_value=p)
+
+
+def _compared(agree: Agreement, one: Profile, two: Profile) -> tuple[float, Float[np.ndarray, " resamples"]]:
+    if one.prompts != two.prompts:
+        raise MissingEvidence("profiles are compared on the same prompts: measure them in one experiment")
+    value = agree(one.sampled.value[None], two.sampled.value[None])
+    return float(value[0]), agree(one.sampled.draws, two.sampled.draws)
+
+
+def _spearman(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:
+    """Spearman's correlation of each row of one with the same row of the other."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (one, two))
+    return np.asarray((a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
+
+
+def _overlap(k: int) -> Agreement:
+    def shared(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:
+        tops = [np.argsort(-x, axis=1)[:, :k] for x in (one, two)]
+        return np.asarray((tops[0][:, :, None] == tops[1][:, None, :]).sum(axis=(1, 2)), dtype=float)
+
+    return shared
+
+
+def _name(of: ProfileOf) -> str:
+    return f"'{of.select}'"
+
+
+def _times(a: float, b: float) -> str:
+    return f"{a / b:.2f} times" if b > 0 else "more than any number of times"
