@@ -6,6 +6,8 @@
     corrupt   the corrupt prompt of the pair
     clean     its clean prompt
 
+Any other name is a direction's: see `harness.steering`.
+
 Donor prompts are aligned with the item's end, where the prediction is read.
 """
 
@@ -18,15 +20,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from harness.directions import Development
 from harness.edits import Site
 from harness.effects import PromptRecord
 from harness.engine.editing import DonorPrompts, DonorVectors
 from harness.engine.means import Moments
 from harness.engine.sweep import Item
 from harness.experiments import CLEAN, CORRUPT, MEAN, NOISE, RESAMPLE
+from harness.steering import Direction
 
 if TYPE_CHECKING:
     from harness.engine.blocks import Stack
+
+
+def _no_development() -> Development:
+    raise ValueError("a direction is computed on development prompts: say which")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,7 @@ class DonorRequest:
     corrupt: Sequence[Sequence[int]]
     clean: Sequence[Sequence[int]]
     moments: Callable[[], Mapping[Site, Moments]]
+    development: Callable[[], Development] = _no_development
     seed: int
 
 
@@ -46,8 +55,13 @@ Donor = DonorPrompts | DonorVectors
 
 
 def build_donors(names: Sequence[str], request: DonorRequest) -> dict[str, Donor]:
-    """The donors of these names. Raises KeyError for a name that stands for none."""
-    return {name: DONORS[name](request) for name in names}
+    """The donors of these names: DONORS, or directions. Raises KeyError for a name that stands for none."""
+    directions = [Direction.parse(name) for name in names if name not in DONORS]
+    held_out = request.development().without({item.ids for item in request.items}) if directions else None
+    found: dict[str, Donor] = {name: DONORS[name](request) for name in names if name in DONORS}
+    if held_out is not None:
+        found |= {str(direction): held_out.vectors(direction, request.seed) for direction in directions}
+    return found
 
 
 def _mean(request: DonorRequest) -> DonorVectors:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from harness.edits import Edit, Probe
+from harness.statistics.estimate import ANSWER_DROP
 
 METRICS = ("kl_nats", "top5_overlap", "argmax_match", "answer_logprob")
 """Metrics every sweep returns, per probe and prompt, at the last position:
@@ -26,9 +27,6 @@ CONTRAST = ("foil_logprob", "forms_logprob")
 foil_logprob    log-probability of the foil token under the edited run
 forms_logprob   log of the summed probabilities of the tokens that begin the answer in one of its surface forms
 """
-
-ANSWER_DROP = "answer_drop_nats"
-"""Derived of a table, not kept in it: log-probability of the answer in the unedited run less that in the edited run."""
 
 BASELINE = ("entropy_nats", "answer_logprob", "foil_logprob")
 """What is kept of the unedited run, per prompt."""

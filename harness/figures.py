@@ -3,6 +3,7 @@
 profile    removing each block, and reading out after it: the overview
 heads      zeroing each head
 mechanism  what one number of token 0 does
+positions  zeroing what is added at each class of token positions
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
+from harness.figures_positions import draw_positions
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
@@ -240,5 +242,12 @@ FIGURES = (
         caption="what the massive number of token 0 does, by block and by edit",
         draw=_draw_mechanism,
         chapter="hub_mechanism",
+    ),
+    FigureKind(
+        name="positions",
+        needs=("position_sweep",),
+        caption="effect of each class of token positions, by block",
+        draw=draw_positions,
+        chapter="position_sweep",
     ),
 )

@@ -17,6 +17,7 @@ import numpy as np
 
 from harness.anatomy import Anatomy, Massive
 from harness.checks import Baseline, check, fit, read_baseline
+from harness.directions import Development, DevelopmentPair
 from harness.donors import DonorRequest, build_donors
 from harness.edits import Probe, Site, to_json
 from harness.effects import BASELINE, Effects, PromptRecord
@@ -91,8 +92,27 @@ class Subject:
     @cached_property
     def development_prompts(self) -> tuple[tuple[int, ...], ...]:
         """Prompts for choosing what to look at: a draw of its own, on which no verdict rests."""
-        draw = draw_suite(SUITE, n_per_family=10, seed=DEVELOPMENT_SEED, encode=self.loaded.encode)
-        return tuple(tuple(self.loaded.encode(pair.clean.text)) for pair in draw.pairs)
+        return tuple(pair.clean for pair in self.development_pairs)
+
+    @cached_property
+    def development_pairs(self) -> tuple[DevelopmentPair, ...]:
+        """The same prompts with their corrupt ones, families and answers."""
+        encode = self.loaded.encode
+        draw = draw_suite(SUITE, n_per_family=10, seed=DEVELOPMENT_SEED, encode=encode)
+        return tuple(
+            DevelopmentPair(
+                clean=tuple(encode(pair.clean.text)),
+                corrupt=tuple(encode(pair.corrupt.text)),
+                family=pair.clean.family,
+                answer=pair.clean.answer,
+            )
+            for pair in draw.pairs
+        )
+
+    @cached_property
+    def development(self) -> Development:
+        """The stream at the last position of every development prompt."""
+        return Development.of(self.stack, self.development_pairs)
 
     @cached_property
     def moments(self) -> Mapping[Site, Moments]:
@@ -110,6 +130,7 @@ class Subject:
             corrupt=prompts.corrupt,
             clean=prompts.clean,
             moments=lambda: self.moments,
+            development=lambda: self.development,
             seed=question.seed,
         )
         found = build_donors(experiment.donors, request)

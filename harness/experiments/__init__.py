@@ -14,17 +14,21 @@
 | position_sweep | erase each block at a class of positions | zero what attention and MLP add there; mean at token 0 |
 | patching_noising | the whole stream of the clean run by the clean run's | the corrupt run's activations into the clean run |
 | patching_denoising | the whole stream of the corrupt run by the clean run's | the clean run's into the corrupt |
+| steering_sweep | add multiples of a raw difference of means | add lengths of the stream along it, and along controls |
+| steering_controls | | twenty random directions, shuffled families and a wrong task beside it |
+| steering_stance | the atlas has none | add the difference of affirmative and negative prompts |
+| steering_depth | the atlas has none | add random directions at every block, of two lengths |
 
 The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
 the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
 
-Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 5, 21. Massive
-activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
+Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 5, 8 to 10
+and 21. Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
 """
 
 from __future__ import annotations
 
-from harness.experiments import blocks, heads, massive, patching, positions, sublayers
+from harness.experiments import blocks, heads, massive, patching, positions, steering, sublayers
 from harness.experiments.blocks import ATLAS_SETS, layer_sets
 from harness.experiments.definition import (
     CLEAN,
@@ -65,7 +69,7 @@ __all__ = [
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for part in (blocks, heads, sublayers, massive, positions, patching)
+    for part in (blocks, heads, sublayers, massive, positions, patching, steering)
     for experiment in part.EXPERIMENTS
 }
 

@@ -13,13 +13,14 @@ from harness.anatomy import Anatomy
 from harness.edits import Probe, Stream, patch, zero
 from harness.experiments.definition import MEAN, Experiment
 from harness.protocols import Protocol
-from tasks.spots import SPOTS
 
 _CONTRIBUTIONS = (Stream.ATTN_OUT, Stream.MLP_OUT)
 
 
 def _position_sweep(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     """Every class at every block; under `sound` also the mean over other prompts at the first token."""
+    from tasks.spots import SPOTS  # which imports numpy: cards import this module
+
     layers = range(anatomy.n_layers)
     streams = (Stream.RESID_POST,) if protocol is Protocol.PUBLISHED else _CONTRIBUTIONS
     zeroed = [

@@ -30,6 +30,7 @@ from harness.planted.copy_head import build_copy_head, copy_head_plan
 from harness.planted.fact import build_fact, fact_plan
 from harness.planted.hub import build_hub, hub_plan
 from harness.planted.late_read import build_late_read, late_read_plan
+from harness.planted.light import save_light
 from harness.planted.massive import build_massive, massive_plan
 from harness.planted.matched_null import build_matched_null
 from harness.planted.null import build_null, null_plan, twin_pairs
@@ -94,9 +95,13 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "layer_sets": ("redundant_pair",),
     "early_exit": ("late_read",),
     "head_sweep": ("copy_head", "fact"),
+    "sublayer_sweep": ("hub",),
+    "module_sweep": ("hub",),
     "massive_writes": ("massive",),
     "hub_mechanism": ("massive",),
     "position_sweep": ("massive", "fact"),
+    "patching_noising": ("copy_head", "fact"),
+    "patching_denoising": ("copy_head", "fact"),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the
@@ -115,10 +120,13 @@ _PLANS: Mapping[str, Callable[..., Plan]] = {
 }
 
 
-def build(kind: str, directory: str | Path, *, architecture: str = "qwen2", **parameters: Any) -> Path:
+def build(
+    kind: str, directory: str | Path, *, architecture: str = "qwen2", light: bool = False, **parameters: Any
+) -> Path:
     """Build a planted model of `kind` in an empty or new `directory` and return the directory.
 
     Of architecture "llama" it is the same function without biases; see `harness.planted.checkpoint.save_as_llama`.
+    With `light` it is the same function without a huge constant in the stream; see `harness.planted.light`.
 
     Raises:
         ValueError: the kind or the architecture is unknown, or a parameter is out of its range.
@@ -132,6 +140,11 @@ def build(kind: str, directory: str | Path, *, architecture: str = "qwen2", **pa
         raise ValueError(
             f"unknown architecture of planted model {architecture!r}: expected one of {', '.join(ARCHITECTURES)}"
         )
+    if light:
+        with TemporaryDirectory() as scratch:
+            return save_light(
+                build(kind, Path(scratch) / "model", architecture=architecture, **parameters), directory
+            )
     if architecture == "qwen2":
         return BUILDERS[kind](directory, **parameters)
     with TemporaryDirectory() as scratch:

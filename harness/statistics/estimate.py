@@ -11,13 +11,16 @@ that at the threshold itself one draw in a hundred says `supported` by chance, a
 ALPHA = 0.02
 """Its two-sided level, 1 - CONFIDENCE; one-sided, half of it."""
 
+ANSWER_DROP = "answer_drop_nats"
+"""Derived of a table, not kept in it: log-probability of the answer in the unedited run less that in the edited run."""
+
 UNITS = {
     "kl_nats": "nats",
     "kl_measured_nats": "nats",
     "kl_to_first_nats": "nats",
     "kl_to_uniform_nats": "nats",
     "answer_logprob": "nats",
-    "answer_drop_nats": "nats",
+    ANSWER_DROP: "nats",
     "top5_overlap": "share",
     "argmax_match": "share",
     "rise_log10": "powers of ten",

@@ -10,6 +10,7 @@ from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest
 from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
 from harness.verdicts.joint_criteria import HubDepthIncreases, HubEffectTrend, HubsAt, ProfilesDiffer
 from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
+from harness.verdicts.patching_criteria import DirectionsAgree, PairsAlign, RecoveryBound, WholePatchIsOtherRun
 from harness.verdicts.position_criteria import SpotOutweighs, SpotPeak, SpotRatio
 from harness.verdicts.profile_criteria import (
     ExtremeLayer,
@@ -28,6 +29,7 @@ __all__ = [
     "SEPARATION_ALPHA",
     "AnyCriterion",
     "CellWithin",
+    "DirectionsAgree",
     "EditShare",
     "EffectOrder",
     "EveryProbe",
@@ -39,9 +41,11 @@ __all__ = [
     "HubIs",
     "HubsAt",
     "JointCriterion",
+    "PairsAlign",
     "ProfileOf",
     "ProfilesDiffer",
     "RankAgreement",
+    "RecoveryBound",
     "SameAsDeepest",
     "SameEffect",
     "SingleCriterion",
@@ -56,6 +60,7 @@ __all__ = [
     "TopLead",
     "TopOverlap",
     "TopSpread",
+    "WholePatchIsOtherRun",
     "WorstCase",
     "WriterLeads",
     "WriterRaises",
@@ -87,6 +92,10 @@ SingleCriterion = (
     | SpotOutweighs
     | SpotRatio
     | SpotPeak
+    | RecoveryBound
+    | DirectionsAgree
+    | WholePatchIsOtherRun
+    | PairsAlign
 )
 """Judged on one model's tables."""
 

@@ -94,10 +94,10 @@ def judge_hub(criterion: HubIs, measured: Measured) -> Finding:
         why = f"but L{fight.best} lies above it ({say_p(p)})"
     elif p_small <= ALPHA:
         verdict, p = Verdict.REFUTED, p_small
-        why = f"but no block's effect reaches {format_number(floor)} nats"
+        why = f"but no {criterion.of.noun}'s effect reaches {format_number(floor)} nats"
     elif criterion.layer is None and (p_tie := 2 * _p_tie(profile, criterion.min_lead)) <= ALPHA:
         verdict, p = Verdict.REFUTED, p_tie
-        why = f"so no block leads by {criterion.min_lead:.0%}: the top blocks tie"
+        why = f"so no {criterion.of.noun} leads by {criterion.min_lead:.0%}: the top {criterion.of.noun}s tie"
     else:
         p_small = 2 * sampled.p_above(fight.layer, floor)
         verdict, p = Verdict.INCONCLUSIVE, max(fight.p_separated, lead.p, p_small)
@@ -133,7 +133,7 @@ def judge_extreme(criterion: ExtremeLayer, measured: Measured) -> Finding:
         rival = fight.second if fight.layer == fight.best else fight.best
         verdict, p, why = Verdict.INCONCLUSIVE, fight.p_separated, f"and ties with L{rival}"
     said = _say(fight, profile, criterion.which)
-    sentence = f"L{fight.layer} should be the {criterion.which} block: {said} {why}."
+    sentence = f"L{fight.layer} should be the {criterion.which} {criterion.of.noun}: {said} {why}."
     return Finding(
         verdict=verdict, sentence=sentence, estimate=profile.sampled.estimate(fight.layer), p_value=p
     )

@@ -15,6 +15,7 @@ from harness.verdicts import (
     identities,
     joint,
     mechanism,
+    patching,
     positions,
     profiles,
     sublayers,
@@ -22,6 +23,7 @@ from harness.verdicts import (
 from harness.verdicts.criteria import (
     AnyCriterion,
     CellWithin,
+    DirectionsAgree,
     EditShare,
     EffectOrder,
     EveryProbe,
@@ -33,8 +35,10 @@ from harness.verdicts.criteria import (
     HubIs,
     HubsAt,
     JointCriterion,
+    PairsAlign,
     ProfilesDiffer,
     RankAgreement,
+    RecoveryBound,
     SameAsDeepest,
     SameEffect,
     SingleCriterion,
@@ -48,6 +52,7 @@ from harness.verdicts.criteria import (
     TopLayers,
     TopLead,
     TopSpread,
+    WholePatchIsOtherRun,
     WorstCase,
     WriterLeads,
     WriterRaises,
@@ -175,6 +180,14 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = positions.judge_ratio(criterion, view)
         case SpotPeak():
             finding = positions.judge_peak(criterion, view)
+        case RecoveryBound():
+            finding = patching.judge_recovery(criterion, view)
+        case DirectionsAgree():
+            finding = patching.judge_directions(criterion, view)
+        case WholePatchIsOtherRun():
+            finding = patching.judge_whole_patch(criterion, view)
+        case PairsAlign():
+            finding = patching.judge_pairs(criterion, view)
         case _:
             assert_never(criterion)
     return finding

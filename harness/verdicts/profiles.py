@@ -36,7 +36,7 @@ def judge_top_spread(criterion: TopSpread, measured: Measured) -> Finding:
     gaps = draws[:, [order[0]]] - draws[:, order[criterion.k - 1 :]]
     floors = [percentile_interval(gap)[0] for gap in gaps.T]
     names = ", ".join(f"L{layer}" for layer in order[: criterion.k])
-    shown = f"The {criterion.k} strongest blocks ({names}) lie within {estimate}"
+    shown = f"The {criterion.k} strongest {criterion.of.noun}s ({names}) lie within {estimate}"
     if high <= limit:
         verdict, p = Verdict.SUPPORTED, 2 * bootstrap_p(spread > limit)
     elif min(floors) > limit:

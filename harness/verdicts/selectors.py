@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeGuard
 
 from harness.edits import Action, Edit, Exit, Probe, Site, Stream, format_layers
+from harness.experiments.patching import Where, patched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +215,10 @@ class Spotted:
 
     def __str__(self) -> str:
         what = "zeroed" if self.donor is None else f"from the donor '{self.donor}'"
-        names = [f"L{at}" if at >= 0 else f"layer {at} from the end" for at in self.layers]
+        names = [
+            f"L{at}" if at >= 0 else "the last block" if at == -1 else f"layer {at} from the end"
+            for at in self.layers
+        ]
         where = f" of {', '.join(names)}" if names else ""
         depth = f", from {self.from_depth:.0%} of the depth on" if self.from_depth else ""
         return f"{' or '.join(self.streams)}{where} {what} at {self.spot}{depth}"
@@ -255,6 +260,46 @@ class FromDonor:
         return f"the number taken from the donor '{self.donor}'"
 
 
+class Part(StrEnum):
+    """A part of the depth; a third and a sixth as in `harness.experiments.layer_sets`."""
+
+    EVERY = "every block"
+    FIRST_THIRD = "the first third of the blocks"
+    LAST_SIXTH = "the last sixth of the blocks"
+
+    def holds(self, layer: int, n_layers: int) -> bool:
+        """Whether a block belongs to it."""
+        if self is Part.FIRST_THIRD:
+            return layer < max(1, n_layers // 3)
+        return self is Part.EVERY or layer >= n_layers - max(1, n_layers // 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patched:
+    """The patches of one activation at one class of positions, whichever run they come from."""
+
+    stream: Stream
+    where: Where
+    part: Part = Part.EVERY
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        if not isinstance(probe, Edit) or probe.donor is None:
+            return False
+        layer = probe.layers[0]
+        meant = patched(self.stream, layer, probe.donor, self.where)
+        return probe == meant and self.part.holds(layer, n_layers)
+
+    def __str__(self) -> str:
+        tokens = {
+            Where.CHANGED: "the changed tokens",
+            Where.REST: "the other tokens",
+            Where.LAST: "the last token",
+            Where.ALL: "all tokens",
+        }[self.where]
+        return f"{self.stream} at {tokens} in {self.part}"
+
+
 Selector = (
     Singles
     | Sets
@@ -269,6 +314,7 @@ Selector = (
     | Spotted
     | Writes
     | FromDonor
+    | Patched
 )
 
 
