@@ -11,15 +11,18 @@ from harness.edits import Stream
 from harness.experiments import MEAN, NOISE, RESAMPLE
 from harness.verdicts.criteria import (
     EffectOrder,
+    EffectRatio,
     ExtremeLayer,
+    Part,
     ProfileOf,
     RankAgreement,
     SameEffect,
+    ShareChange,
     TopLayers,
     TopLead,
     TopOverlap,
 )
-from harness.verdicts.selectors import Sublayer
+from harness.verdicts.selectors import Singles, Sublayer
 
 CHAPTER = "7. Attention and MLP"
 
@@ -34,6 +37,8 @@ def _profile(stream: Stream, donor: str | None = None) -> ProfileOf:
 MLPS = _profile(Stream.MLP_OUT)
 MLPS_MEAN = _profile(Stream.MLP_OUT, MEAN)
 BY_ABLATION = tuple(_profile(Stream.MLP_OUT, donor) for donor in (None, MEAN, RESAMPLE))
+STRONGEST_MLP = Part(experiment="sublayer_sweep", select=Sublayer(stream=Stream.MLP_OUT))
+STRONGEST_BLOCK = Part(experiment="layer_sweep", select=Singles())
 WHY_RANKS = "0.7 is the correlation the ledger asks for; profiles that agree less would name other layers"
 WHY_FIRST = "first by the suite's rule for every location; no margin is claimed"
 ATLAS = "1.5B page, module table"
@@ -54,7 +59,9 @@ CLAIMS = (
         },
         published=(
             Published(value=11.26, unit="nats", what="L2, 'maximum'", source="0.5B page"),
-            Published(value=8.12, unit="nats", what="L2 on one page, L0 on another", source="comparison page"),
+            Published(
+                value=8.12, unit="nats", what="L2 on one page, L0 on another", source="comparison page"
+            ),
         ),
         superseded_by=("mlp-l0-always-top",),
         note="The raw results give 11.26 and 8.12 as the largest entry and the mean of L0; L2 has 6.60 and 3.16.",
@@ -115,6 +122,78 @@ CLAIMS = (
         note="The atlas adds that this is new at 1.5B. Its own results of 0.5B have the last MLP third, at 0.953 nats.",
     ),
     Claim(
+        id="mlp-scale-3x",
+        sentence="The strongest MLP does a third as much in Qwen2.5-1.5B as in 0.5B.",
+        source="comparison page",
+        falsified_by="a ratio outside 2 to 4, on the same prompts",
+        models=("qwen0_5b", "qwen1_5b"),
+        joint=True,
+        criteria={
+            protocol: (
+                EffectRatio(
+                    model_a="qwen1_5b",
+                    model_b="qwen0_5b",
+                    part=STRONGEST_MLP,
+                    at_least=2.0,
+                    at_most=4.0,
+                    rationale="a third either way of the published 3.15",
+                ),
+            )
+            for protocol in (PUBLISHED, SOUND)
+        },
+        published=(
+            Published(value=3.15, unit="times", what="8.12 over 2.58 nats", source="comparison page"),
+        ),
+        note="Published from 60 prompts of 12 families at one scale and 8 prompts of 8 families at the other.",
+    ),
+    Claim(
+        id="cmp-mlp-share",
+        sentence="The strongest MLP's share of the strongest block's effect falls by half or more from 0.5B to 1.5B.",
+        source="comparison page",
+        falsified_by="the share falling by less",
+        models=("qwen0_5b", "qwen1_5b"),
+        joint=True,
+        criteria={
+            protocol: (
+                ShareChange(
+                    model_a="qwen1_5b",
+                    model_b="qwen0_5b",
+                    part=STRONGEST_MLP,
+                    whole=STRONGEST_BLOCK,
+                    factor=2.0,
+                    rationale="published is a fall from 42% to 19%, by a factor of 2.2",
+                ),
+            )
+            for protocol in (PUBLISHED, SOUND)
+        },
+        published=(Published(value="42% to 19%", unit="", what="share", source="comparison page"),),
+        note="The MLP is that of L0, the block another one: a share of something it is no part of.",
+    ),
+    Claim(
+        id="cmp-inversion",
+        sentence="Scale shifts work from MLPs to attention.",
+        source="comparison page",
+        falsified_by="the summed effect of attention over that of MLPs not growing from 0.5B to 1.5B",
+        models=("qwen0_5b", "qwen1_5b"),
+        joint=True,
+        criteria={
+            SOUND: (
+                ShareChange(
+                    model_a="qwen0_5b",
+                    model_b="qwen1_5b",
+                    part=Part(
+                        experiment="sublayer_sweep", select=Sublayer(stream=Stream.ATTN_OUT), take="sum"
+                    ),
+                    whole=Part(
+                        experiment="sublayer_sweep", select=Sublayer(stream=Stream.MLP_OUT), take="sum"
+                    ),
+                    factor=1.0,
+                    rationale="growth, without a margin",
+                ),
+            )
+        },
+    ),
+    Claim(
         id="mlp-l0-always-top",
         sentence="The MLP of L0 has the largest effect of all MLPs, in every model.",
         source="audit page: confirmed at all scales",
@@ -170,8 +249,8 @@ CLAIMS = (
     ),
     Claim(
         id="ablation-zero-largest",
-        sentence="Zero ablation gives the largest effects; mean and resample ablation give smaller ones that agree with "
-        "it in rank.",
+        sentence="Zero ablation gives the largest effects; mean and resample ablation give smaller ones that agree "
+        "with it in rank.",
         source="audit page: partially confirmed",
         falsified_by="mean or resample ablation of MLPs doing more, over layers, or naming other layers",
         models=EVERY_MODEL,
@@ -196,8 +275,8 @@ CLAIMS = (
                 RankAgreement(profiles=BY_ABLATION, at_least=0.7, rationale=WHY_RANKS),
             )
         },
-        note="The atlas's mean ablation equals its zero ablation to the bit, and both of its patches are 0.0 everywhere: "
-        "hooks that did nothing.",
+        note="The atlas's mean ablation equals its zero ablation to the bit, and both of its patches are 0.0 "
+        "everywhere: hooks that did nothing.",
     ),
     Claim(
         id="ablation-rank-preserved",
@@ -217,10 +296,16 @@ CLAIMS = (
         },
         published=(
             Published(
-                value="[2, 7, 22] and [23, 2, 4]", unit="layers", what="0.5B, zero and Gaussian", source="raw results"
+                value="[2, 7, 22] and [23, 2, 4]",
+                unit="layers",
+                what="0.5B, zero and Gaussian",
+                source="raw results",
             ),
             Published(
-                value="[14, 26, 6] and [24, 13, 14]", unit="layers", what="1.5B, zero and Gaussian", source="raw results"
+                value="[14, 26, 6] and [24, 13, 14]",
+                unit="layers",
+                what="1.5B, zero and Gaussian",
+                source="raw results",
             ),
         ),
     ),
@@ -238,8 +323,8 @@ CLAIMS = (
                         "mean": Sublayer(stream=Stream.MLP_OUT, donor=MEAN),
                         "zero": Sublayer(stream=Stream.MLP_OUT),
                     },
-                    rationale="of two ablations, the conservative one for a claim that a part is needed is the one with "
-                    "the smaller effect",
+                    rationale="of two ablations, the conservative one for a claim that a part is needed is the one "
+                    "with the smaller effect",
                 ),
             )
         },
@@ -247,7 +332,8 @@ CLAIMS = (
     ),
     Claim(
         id="ablation-noise-is-worse-than-mean",
-        sentence="Noise of the same norm does more than the mean: what an ablation adds counts as well as what it removes.",
+        sentence="Noise of the same norm does more than the mean: what an ablation adds counts as well as what it "
+        "removes.",
         source="this suite: why 'resample' as published, Gaussian noise, measured something else",
         falsified_by="noise of the same norm in an MLP's place doing less than its mean",
         models=EVERY_MODEL,

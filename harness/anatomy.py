@@ -38,11 +38,15 @@ class Massive:
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """A model as an experiment sees it; `heads` and `massive` where its probes depend on them."""
+    """A model as an experiment sees it; all but `n_layers` only where its probes depend on them."""
 
     n_layers: int
     heads: Heads = ()
     massive: Massive | None = None
+    kv_heads: Heads = ()
+    """Key-value heads per block, each shared by a group of query heads."""
+    d_model: int = 0
+    """Width of the stream."""
 
     @property
     def needed_massive(self) -> Massive:

@@ -57,13 +57,18 @@ class Question:
     """Where the massive activation is; None where the probes do not depend on it."""
     screen: float | None = None
     """Share of the probes that was measured, chosen by attribution; None: all of them."""
+    kv_heads: Heads = ()
+    d_model: int = 0
+    """Both as in `Anatomy`, where the probes depend on them."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values; `heads`, `massive` and `screen` only where they are given."""
+        """The fields as plain JSON values; what of the anatomy and the screen is not given is left out."""
         optional = {
             "heads": list(self.heads) or None,
             "massive": None if self.massive is None else self.massive.to_json(),
             "screen": self.screen,
+            "kv_heads": list(self.kv_heads) or None,
+            "d_model": self.d_model or None,
         }
         return {
             **{name: value for name, value in asdict(self).items() if name not in optional},
@@ -73,7 +78,13 @@ class Question:
     @property
     def anatomy(self) -> Anatomy:
         """What of the model the probes depend on."""
-        return Anatomy(n_layers=self.n_layers, heads=self.heads, massive=self.massive)
+        return Anatomy(
+            n_layers=self.n_layers,
+            heads=self.heads,
+            massive=self.massive,
+            kv_heads=self.kv_heads,
+            d_model=self.d_model,
+        )
 
     @property
     def digest(self) -> str:
@@ -181,6 +192,7 @@ def _parse(body: dict[str, Any]) -> Evidence:
             **asked,
             "protocol": Protocol(asked["protocol"]),
             "heads": tuple(asked.get("heads", ())),
+            "kv_heads": tuple(asked.get("kv_heads", ())),
             "massive": None if massive is None else Massive.from_json(massive),
         }
     )

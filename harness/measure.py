@@ -144,10 +144,12 @@ class Subject:
             n_layers=self.stack.n_layers,
             heads=(
                 tuple(parts.n_heads for parts in self.stack.blocks)
-                if experiment.per_head or experiment.reads_heads
+                if experiment.per_head or experiment.reads_heads or experiment.reads_widths
                 else ()
             ),
             massive=self.massive if experiment.at_massive else None,
+            kv_heads=tuple(p.n_kv_heads for p in self.stack.blocks) if experiment.reads_widths else (),
+            d_model=int(self.stack.unembedding.shape[1]) if experiment.reads_widths else 0,
         )
 
     def question(
@@ -177,6 +179,8 @@ class Subject:
             code=code_digest(),
             heads=anatomy.heads,
             massive=anatomy.massive,
+            kv_heads=anatomy.kv_heads,
+            d_model=anatomy.d_model,
             screen=screen if experiment.per_head else None,
         )
 

@@ -37,6 +37,8 @@ class Experiment:
     per_head: bool = False
     reads_heads: bool = False
     """Whether its probes depend on the heads of each block; those of a `per_head` experiment do."""
+    reads_widths: bool = False
+    """Whether its probes depend on the heads, the key-value heads and the width of the stream."""
     at_massive: bool = False
     reads_rise: bool = False
     suite: str = SUITE

@@ -95,6 +95,8 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "layer_sets": ("redundant_pair",),
     "early_exit": ("late_read",),
     "head_sweep": ("copy_head", "fact"),
+    "head_groups": ("copy_head",),
+    "head_sites": ("copy_head",),
     "sublayer_sweep": ("hub",),
     "module_sweep": ("hub",),
     "massive_writes": ("massive",),
@@ -102,6 +104,9 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "position_sweep": ("massive", "fact"),
     "patching_noising": ("copy_head", "fact"),
     "patching_denoising": ("copy_head", "fact"),
+    **dict.fromkeys(
+        ("layers_short", "layers_medium", "layers_long", "layers_natural", "layers_extended"), ("hub", "null")
+    ),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the

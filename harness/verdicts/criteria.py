@@ -8,9 +8,23 @@ from __future__ import annotations
 
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
 from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
-from harness.verdicts.joint_criteria import HubDepthIncreases, HubEffectTrend, HubsAt, ProfilesDiffer
+from harness.verdicts.head_criteria import HeadRank, Specialist, TopHeadsIn
+from harness.verdicts.joint_criteria import (
+    EffectRatio,
+    HubDepthIncreases,
+    HubEffectTrend,
+    HubsAt,
+    Part,
+    ProfilesDiffer,
+    ShareChange,
+)
 from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
-from harness.verdicts.patching_criteria import DirectionsAgree, PairsAlign, RecoveryBound, WholePatchIsOtherRun
+from harness.verdicts.patching_criteria import (
+    DirectionsAgree,
+    PairsAlign,
+    RecoveryBound,
+    WholePatchIsOtherRun,
+)
 from harness.verdicts.position_criteria import SpotOutweighs, SpotPeak, SpotRatio
 from harness.verdicts.profile_criteria import (
     ExtremeLayer,
@@ -23,41 +37,81 @@ from harness.verdicts.profile_criteria import (
     TopLayers,
     TopSpread,
 )
+from harness.verdicts.robustness_criteria import Condition, OnePromptMisleads, ProfilesAgree, SameTop, TopMoves
+from harness.verdicts.steering_criteria import (
+    BeatsControls,
+    BestSteered,
+    FlooredRatio,
+    Gain,
+    KlFallsWithDepth,
+    KnockoutBeatsRandom,
+    KnockoutSelects,
+    SteeringFalls,
+    SteeringGain,
+    SteeringInert,
+    SteeringMoves,
+    SteeringSigns,
+    SteeringSlope,
+)
 from harness.verdicts.sublayer_criteria import EffectOrder, RankAgreement, SameEffect, TopLead, TopOverlap
 
 __all__ = [
     "SEPARATION_ALPHA",
     "AnyCriterion",
+    "BeatsControls",
+    "BestSteered",
     "CellWithin",
+    "Condition",
     "DirectionsAgree",
     "EditShare",
     "EffectOrder",
+    "EffectRatio",
     "EveryProbe",
     "ExtremeLayer",
     "FamilyExtremes",
     "Flat",
+    "FlooredRatio",
+    "Gain",
+    "HeadRank",
     "HubDepthIncreases",
     "HubEffectTrend",
     "HubIs",
     "HubsAt",
     "JointCriterion",
+    "KlFallsWithDepth",
+    "KnockoutBeatsRandom",
+    "KnockoutSelects",
+    "OnePromptMisleads",
     "PairsAlign",
+    "Part",
     "ProfileOf",
+    "ProfilesAgree",
     "ProfilesDiffer",
     "RankAgreement",
     "RecoveryBound",
     "SameAsDeepest",
     "SameEffect",
+    "SameTop",
+    "ShareChange",
     "SingleCriterion",
     "SomeProbe",
+    "Specialist",
     "SpotOutweighs",
     "SpotPeak",
     "SpotRatio",
     "StableOverSeeds",
+    "SteeringFalls",
+    "SteeringGain",
+    "SteeringInert",
+    "SteeringMoves",
+    "SteeringSigns",
+    "SteeringSlope",
     "SubsetHubShare",
+    "TopHeadsIn",
     "TopInFamilies",
     "TopLayers",
     "TopLead",
+    "TopMoves",
     "TopOverlap",
     "TopSpread",
     "WholePatchIsOtherRun",
@@ -85,6 +139,9 @@ SingleCriterion = (
     | WriterRaises
     | WriterLeads
     | EditShare
+    | Specialist
+    | HeadRank
+    | TopHeadsIn
     | TopLead
     | EffectOrder
     | RankAgreement
@@ -96,10 +153,33 @@ SingleCriterion = (
     | DirectionsAgree
     | WholePatchIsOtherRun
     | PairsAlign
+    | SteeringGain
+    | SteeringSlope
+    | BestSteered
+    | BeatsControls
+    | SteeringInert
+    | SteeringMoves
+    | KlFallsWithDepth
+    | KnockoutSelects
+    | KnockoutBeatsRandom
+    | FlooredRatio
+    | SameTop
+    | TopMoves
+    | ProfilesAgree
+    | OnePromptMisleads
 )
 """Judged on one model's tables."""
 
-JointCriterion = HubsAt | HubDepthIncreases | HubEffectTrend | ProfilesDiffer
+JointCriterion = (
+    HubsAt
+    | HubDepthIncreases
+    | HubEffectTrend
+    | ProfilesDiffer
+    | EffectRatio
+    | ShareChange
+    | SteeringFalls
+    | SteeringSigns
+)
 """Judged on several models' tables at once."""
 
 AnyCriterion = SingleCriterion | JointCriterion
@@ -112,5 +192,7 @@ def models_of(criterion: JointCriterion) -> tuple[str, ...]:
             return tuple(criterion.layers)
         case HubDepthIncreases() | HubEffectTrend():
             return criterion.models
-        case ProfilesDiffer():
+        case ProfilesDiffer() | EffectRatio() | ShareChange():
             return (criterion.model_a, criterion.model_b)
+        case SteeringFalls() | SteeringSigns():
+            return tuple(criterion.layers)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.statistics.estimate import format_number
 from harness.verdicts.criterion import SEPARATION_ALPHA, Criterion
+from harness.verdicts.selectors import Selector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,4 +69,74 @@ class ProfilesDiffer(Criterion):
             f"the profiles of {self.model_a} and {self.model_b} over relative depth, each "
             "divided by its top, "
             f"differ by more than {self.tolerance:.0%} on average"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some probes of an experiment taken as one number: the strongest mean effect among them, or their sum."""
+
+    experiment: str
+    select: Selector
+    take: Literal["strongest", "sum"] = "strongest"
+
+    def __str__(self) -> str:
+        return f"the {self.take} of: {self.select} ({self.experiment})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectRatio(Criterion):
+    """A part's effect in `model_b` over that in `model_a` lies within these bounds. Judged in `joint_parts.py`."""
+
+    model_a: str
+    model_b: str
+    part: Part
+    at_least: float
+    at_most: float = float("inf")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.at_least < self.at_most:
+            raise ValueError(f"EffectRatio from {self.at_least} to {self.at_most}: bounds ascend from above 0")
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Names of the tables it reads."""
+        return (self.part.experiment,)
+
+    def __str__(self) -> str:
+        most = "" if self.at_most == float("inf") else f" and at most {format_number(self.at_most)}"
+        return (
+            f"{self.part} in {self.model_b} is at least {format_number(self.at_least)}{most} times that in "
+            f"{self.model_a}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareChange(Criterion):
+    """One part over another is at least `factor` times as large in `model_b` as in `model_a`.
+
+    Judged in `joint_parts.py`. A share that falls is one that rises from `model_b` to `model_a`.
+    """
+
+    model_a: str
+    model_b: str
+    part: Part
+    whole: Part
+    factor: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.factor < 1.0:
+            raise ValueError(f"ShareChange by {self.factor}: a factor of 1 or more; exchange the models instead")
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Names of the tables it reads."""
+        return tuple(dict.fromkeys((self.part.experiment, self.whole.experiment)))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.part}, as a share of {self.whole}, is at least {self.factor:g} times as large in {self.model_b} "
+            f"as in {self.model_a}"
         )

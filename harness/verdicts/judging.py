@@ -11,46 +11,74 @@ from harness.protocols import Protocol
 from harness.verdicts import (
     cells,
     families,
+    heads,
     hub,
     identities,
     joint,
+    joint_parts,
+    knockout,
     mechanism,
     patching,
     positions,
     profiles,
+    robustness,
+    steering,
+    steering_joint,
+    steering_reach,
     sublayers,
 )
 from harness.verdicts.criteria import (
     AnyCriterion,
+    BeatsControls,
+    BestSteered,
     CellWithin,
     DirectionsAgree,
     EditShare,
     EffectOrder,
+    EffectRatio,
     EveryProbe,
     ExtremeLayer,
     FamilyExtremes,
     Flat,
+    FlooredRatio,
+    HeadRank,
     HubDepthIncreases,
     HubEffectTrend,
     HubIs,
     HubsAt,
     JointCriterion,
+    KlFallsWithDepth,
+    KnockoutBeatsRandom,
+    KnockoutSelects,
+    OnePromptMisleads,
     PairsAlign,
+    ProfilesAgree,
     ProfilesDiffer,
     RankAgreement,
     RecoveryBound,
     SameAsDeepest,
     SameEffect,
+    SameTop,
+    ShareChange,
     SingleCriterion,
     SomeProbe,
+    Specialist,
     SpotOutweighs,
     SpotPeak,
     SpotRatio,
     StableOverSeeds,
+    SteeringFalls,
+    SteeringGain,
+    SteeringInert,
+    SteeringMoves,
+    SteeringSigns,
+    SteeringSlope,
     SubsetHubShare,
+    TopHeadsIn,
     TopInFamilies,
     TopLayers,
     TopLead,
+    TopMoves,
     TopSpread,
     WholePatchIsOtherRun,
     WorstCase,
@@ -166,6 +194,12 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = mechanism.judge_writer_leads(criterion, view)
         case EditShare():
             finding = mechanism.judge_share(criterion, view)
+        case Specialist():
+            finding = heads.judge_specialist(criterion, view)
+        case HeadRank():
+            finding = heads.judge_head_rank(criterion, view)
+        case TopHeadsIn():
+            finding = heads.judge_top_heads(criterion, view)
         case TopLead():
             finding = sublayers.judge_top_lead(criterion, view)
         case EffectOrder():
@@ -180,6 +214,14 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = positions.judge_ratio(criterion, view)
         case SpotPeak():
             finding = positions.judge_peak(criterion, view)
+        case SameTop():
+            finding = robustness.judge_same_top(criterion, view)
+        case TopMoves():
+            finding = robustness.judge_top_moves(criterion, view)
+        case ProfilesAgree():
+            finding = robustness.judge_profiles_agree(criterion, view)
+        case OnePromptMisleads():
+            finding = robustness.judge_one_prompt(criterion, view)
         case RecoveryBound():
             finding = patching.judge_recovery(criterion, view)
         case DirectionsAgree():
@@ -188,6 +230,26 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = patching.judge_whole_patch(criterion, view)
         case PairsAlign():
             finding = patching.judge_pairs(criterion, view)
+        case SteeringGain():
+            finding = steering.judge_gain(criterion, view)
+        case SteeringSlope():
+            finding = steering.judge_slope(criterion, view)
+        case BestSteered():
+            finding = steering.judge_best(criterion, view)
+        case BeatsControls():
+            finding = steering.judge_controls(criterion, view)
+        case SteeringInert():
+            finding = steering.judge_inert(criterion, view)
+        case SteeringMoves():
+            finding = steering_reach.judge_moves(criterion, view)
+        case KlFallsWithDepth():
+            finding = steering_reach.judge_falls(criterion, view)
+        case KnockoutSelects():
+            finding = knockout.judge_selects(criterion, view)
+        case KnockoutBeatsRandom():
+            finding = knockout.judge_beats_random(criterion, view)
+        case FlooredRatio():
+            finding = knockout.judge_ratio(criterion, view)
         case _:
             assert_never(criterion)
     return finding
@@ -209,6 +271,14 @@ def _judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measu
             finding = joint.judge_effect_trend(criterion, models)
         case ProfilesDiffer():
             finding = joint.judge_profiles_differ(criterion, models)
+        case EffectRatio():
+            finding = joint_parts.judge_effect_ratio(criterion, models)
+        case ShareChange():
+            finding = joint_parts.judge_share_change(criterion, models)
+        case SteeringFalls():
+            finding = steering_joint.judge_falls_across(criterion, models)
+        case SteeringSigns():
+            finding = steering_joint.judge_signs(criterion, models)
         case _:
             assert_never(criterion)
     return finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -41,16 +42,15 @@ def judge_recovery(criterion: RecoveryBound, measured: Measured) -> Finding:
     if too_few := _too_few(table, on):
         return too_few
     view = replace(measured, tables={criterion.experiment: recovered(table, on)})
-    kind, judge = (SomeProbe, judge_some) if criterion.some else (EveryProbe, judge_every)
-    bounded = kind(
-        experiment=criterion.experiment,
-        select=criterion.select,
-        metric=RECOVERY,
-        at_least=criterion.at_least,
-        at_most=criterion.at_most,
-        rationale=criterion.rationale,
-    )
-    found = judge(bounded, view)  # type: ignore[operator]
+    asked: dict[str, Any] = {
+        "experiment": criterion.experiment,
+        "select": criterion.select,
+        "metric": RECOVERY,
+        "at_least": criterion.at_least,
+        "at_most": criterion.at_most,
+        "rationale": criterion.rationale,
+    }
+    found = judge_some(SomeProbe(**asked), view) if criterion.some else judge_every(EveryProbe(**asked), view)
     return replace(found, sentence=f"{found.sentence} {_count(on)}")
 
 
@@ -80,7 +80,12 @@ def judge_directions(criterion: DirectionsAgree, measured: Measured) -> Finding:
     draws = np.where(np.isfinite(draws), draws, 0.0)  # no ranks agree with nothing
     low, high = percentile_interval(draws)
     estimate = Estimate(
-        value=value, low=low, high=high, unit="Spearman", n_prompts=clusters.n_prompts, n_templates=clusters.n_templates
+        value=value,
+        low=low,
+        high=high,
+        unit="Spearman",
+        n_prompts=clusters.n_prompts,
+        n_templates=clusters.n_templates,
     )
     limit = criterion.at_least
     holds = min(1.0, 2 * bootstrap_p(draws < limit)) if value >= limit else 1.0
@@ -92,8 +97,8 @@ def judge_directions(criterion: DirectionsAgree, measured: Measured) -> Finding:
         verdict, p = Verdict.REFUTED, fails
     return Finding(
         verdict=verdict,
-        sentence=f"Over {n} blocks, denoising and noising by {criterion.select} agree at {estimate}; {limit:g} is asked "
-        f"for, {say_p(p)}. {_count(on)}",
+        sentence=f"Over {n} blocks, denoising and noising by {criterion.select} agree at {estimate}; {limit:g} is "
+        f"asked for, {say_p(p)}. {_count(on)}",
         estimate=estimate,
         p_value=p,
     )
@@ -131,7 +136,9 @@ def judge_pairs(criterion: PairsAlign, measured: Measured) -> Finding:
     """Supported where every pair keeps every rule; refuted by the first that does not, which is named."""
     tables = [measured.table(name) for name in (DENOISING, NOISING)]
     if len(tables[0].prompts) != len(tables[1].prompts):
-        raise MissingEvidence(f"'{DENOISING}' and '{NOISING}' hold different draws: measure both on the same seeds")
+        raise MissingEvidence(
+            f"'{DENOISING}' and '{NOISING}' hold different draws: measure both on the same seeds"
+        )
     broken = [
         f"{clean.text!r} and {corrupt.text!r} {problem}"
         for corrupt, clean in zip(tables[0].prompts, tables[1].prompts, strict=True)
@@ -141,7 +148,8 @@ def judge_pairs(criterion: PairsAlign, measured: Measured) -> Finding:
     first = f", the first being {broken[0]}" if broken else ""
     return Finding(
         verdict=Verdict.REFUTED if broken else Verdict.SUPPORTED,
-        sentence=f"An identity, not a statistic: {n - len(broken)} of {n} pairs can be patched position by position{first}.",
+        sentence=f"An identity, not a statistic: {n - len(broken)} of {n} pairs can be patched position by "
+        f"position{first}.",
     )
 
 
@@ -159,9 +167,13 @@ def _misaligned(clean: PromptRecord, corrupt: PromptRecord) -> str:
 
 
 def _check_pairs(denoising: Effects, noising: Effects) -> None:
-    key = [[(p.family, p.template, p.seed, p.answer, p.foil) for p in t.prompts] for t in (denoising, noising)]
+    key = [
+        [(p.family, p.template, p.seed, p.answer, p.foil) for p in t.prompts] for t in (denoising, noising)
+    ]
     if key[0] != key[1]:
-        raise MissingEvidence(f"'{DENOISING}' and '{NOISING}' hold different pairs: measure both on the same seeds")
+        raise MissingEvidence(
+            f"'{DENOISING}' and '{NOISING}' hold different pairs: measure both on the same seeds"
+        )
 
 
 def _table(measured: Measured, name: str) -> Effects:
@@ -191,7 +203,9 @@ def _count(on: Bool[np.ndarray, " prompts"]) -> str:
 
 def _rows(measured: Measured, name: str, table: Effects, select: Patched) -> Rows:
     rows = replace(measured, tables={name: table}).rows(name, select, RECOVERY)
-    return replace(rows, values=rows.values[np.argsort([p.layers[0] for p in rows.probes if isinstance(p, Edit)])])
+    return replace(
+        rows, values=rows.values[np.argsort([p.layers[0] for p in rows.probes if isinstance(p, Edit)])]
+    )
 
 
 def _whole_rows(name: str, table: Effects, n_layers: int) -> list[int]:

@@ -16,7 +16,10 @@ from harness.verdicts.selectors import Patched
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryBound(Criterion):
-    """The mean recovery of every selected patch, or of at least one (`some`), keeps a bound. Judged in `patching.py`."""
+    """The mean recovery of every selected patch, or of at least one (`some`), keeps a bound.
+
+    Judged in `patching.py`.
+    """
 
     select: Patched
     at_least: float | None = None

@@ -56,12 +56,13 @@ def judge_outweighs(criterion: SpotOutweighs, measured: Measured) -> Finding:
     excess = [pair.excess(criterion.times) for pair in pairs]
     holds = np.array([min(1.0, 2 * x.p_above(0, 0.0)) for x in excess])
     fails = np.array([min(1.0, 2 * len(pairs) * x.p_below(0, 0.0)) for x in excess])
+    verdict, p, shown = Verdict.INCONCLUSIVE, float(holds.max()), holds == holds.max()
     if holds.max() <= ALPHA:
-        i, verdict, p = int(np.argmax(holds)), Verdict.SUPPORTED, float(holds.max())
+        verdict = Verdict.SUPPORTED
     elif fails.min() <= ALPHA:
-        i, verdict, p = int(np.argmin(fails)), Verdict.REFUTED, float(fails.min())
-    else:
-        i, verdict, p = int(np.argmax(holds)), Verdict.INCONCLUSIVE, float(holds.max())
+        verdict, p, shown = Verdict.REFUTED, float(fails.min()), fails == fails.min()
+    lead = np.array([float(x.value[0]) for x in excess])
+    i = int(np.argmin(np.where(shown, lead, np.inf)))  # of equally sure ones
     each = " per token" if criterion.per_token else ""
     ahead, behind = (pairs[i].sampled().estimate(k) for k in (0, 1))
     by = "" if criterion.times == 1.0 else f" less {format_number(criterion.times)} times the other"
@@ -104,9 +105,9 @@ def judge_ratio(criterion: SpotRatio, measured: Measured) -> Finding:
     estimate = _ratio(criterion, means, low, high)
     return Finding(
         verdict=verdict,
-        sentence=f"'{criterion.part}' moves {estimate} what '{criterion.of}' moves "
-        f"({format_number(float(means.value[0]))} of {format_number(whole.value)} {whole.unit}; "
-        f"{format_number(criterion.at_least)} to {format_number(criterion.at_most)} is asked for), {say_p(p)}.",
+        sentence=f"'{criterion.part}' moves {format_number(float(means.value[0]))} {whole.unit}, '{criterion.of}' "
+        f"{format_number(whole.value)}: a ratio of {estimate}, where {format_number(criterion.at_least)} to "
+        f"{format_number(criterion.at_most)} is asked for, {say_p(p)}.",
         estimate=estimate,
         p_value=p,
     )
@@ -152,7 +153,7 @@ def _ratio(criterion: SpotRatio, means: Sampled, low: Sampled, high: Sampled) ->
         value=float(means.value[0]) / whole,
         low=criterion.at_least + low.interval(0)[0] / whole,
         high=criterion.at_most + high.interval(0)[1] / whole,
-        unit="of it",
+        unit="x",
     )
 
 

@@ -152,6 +152,43 @@ class Heads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadGroups:
+    """Every edit of the query heads that share a key-value head, or (`single`) of one head; zeroed or from a donor."""
+
+    donor: str | None = None
+    single: bool = False
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        if not isinstance(probe, Edit) or probe.somewhere or probe.donor != self.donor:
+            return False
+        action = Action.ZERO if self.donor is None else Action.PATCH
+        only_heads = len(probe.heads) == len(probe.sites)
+        return probe.action is action and only_heads and (len(probe.sites) == 1) is self.single
+
+    def __str__(self) -> str:
+        what = "head" if self.single else "group of heads that share keys and values"
+        return f"every {what} {'zeroed' if self.donor is None else f'from the donor {self.donor!r}'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """Every edit that zeroes a slice of channels of one stream at all positions: what was once called a head."""
+
+    stream: Stream
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        if not isinstance(probe, Edit) or probe.action is not Action.ZERO or probe.somewhere:
+            return False
+        site = probe.sites[0]
+        return len(probe.sites) == 1 and site.stream is self.stream and len(site.dims) > 1
+
+    def __str__(self) -> str:
+        return f"every slice of {self.stream}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sublayer:
     """The edits of one sublayer or linear module of each block (or of one block): zeroed, or from a donor.
 
@@ -260,7 +297,7 @@ class FromDonor:
         return f"the number taken from the donor '{self.donor}'"
 
 
-class Part(StrEnum):
+class DepthPart(StrEnum):
     """A part of the depth; a third and a sixth as in `harness.experiments.layer_sets`."""
 
     EVERY = "every block"
@@ -269,9 +306,9 @@ class Part(StrEnum):
 
     def holds(self, layer: int, n_layers: int) -> bool:
         """Whether a block belongs to it."""
-        if self is Part.FIRST_THIRD:
+        if self is DepthPart.FIRST_THIRD:
             return layer < max(1, n_layers // 3)
-        return self is Part.EVERY or layer >= n_layers - max(1, n_layers // 6)
+        return self is DepthPart.EVERY or layer >= n_layers - max(1, n_layers // 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +317,7 @@ class Patched:
 
     stream: Stream
     where: Where
-    part: Part = Part.EVERY
+    part: DepthPart = DepthPart.EVERY
 
     def keep(self, probe: Probe, n_layers: int) -> bool:
         """True for the rows meant."""
@@ -310,6 +347,8 @@ Selector = (
     | ExitAt
     | EveryHead
     | Heads
+    | HeadGroups
+    | Slices
     | Sublayer
     | Spotted
     | Writes

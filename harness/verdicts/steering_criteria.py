@@ -93,7 +93,9 @@ class SteeringSlope(AtBlock):
             raise ValueError(f"SteeringSlope(sign={self.sign}): 1 or -1")
 
     def __str__(self) -> str:
-        anti = "" if self.anti_at_most is None else f", and falls on at most {self.anti_at_most:.0%} of prompts"
+        anti = (
+            "" if self.anti_at_most is None else f", and falls on at most {self.anti_at_most:.0%} of prompts"
+        )
         verb = "rises" if self.sign > 0 else "falls"
         return f"{self.gain} {verb} with the strength {self.place}, within {self.window:g} of 0{anti}"
 
@@ -211,7 +213,9 @@ class KnockoutSelects(Knockout):
         _one_bound(self, self.at_least, self.at_most)
 
     def __str__(self) -> str:
-        index = "" if self.index_at_least is None else f", and with an index of at least {self.index_at_least:g}"
+        index = (
+            "" if self.index_at_least is None else f", and with an index of at least {self.index_at_least:g}"
+        )
         return (
             f"steering {self.place} by {self.strength:g} drops the skill's answers "
             f"{_bound(self.at_least, self.at_most, 'nats')} more than the other tasks'{index}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from harness.effects import Effects, PromptRecord
 from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA
+from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.paired import partial_conjunction_p
 from harness.steering import Direction, Steering, families_of, read_steering, side, split_blocks
 from harness.verdicts.reading import Measured
@@ -40,7 +40,9 @@ class SteeringTable:
     @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks that were steered along the main direction by themselves, ascending."""
-        single = {s.layers[0] for s in self.rows if s.direction == self.main and len(s.layers) == 1 and s.strength}
+        single = {
+            s.layers[0] for s in self.rows if s.direction == self.main and len(s.layers) == 1 and s.strength
+        }
         return tuple(sorted(single))
 
     @property
@@ -56,7 +58,9 @@ class SteeringTable:
     def controls(self, layer: int, strength: float) -> tuple[Direction, ...]:
         """The other directions that were added at this block with this strength."""
         at = ((layer,), strength)
-        return tuple(s.direction for s in self.rows if s.direction != self.main and (s.layers, s.strength) == at)
+        return tuple(
+            s.direction for s in self.rows if s.direction != self.main and (s.layers, s.strength) == at
+        )
 
     def metric(self, steering: Steering, name: str) -> Float[np.ndarray, " prompt"]:
         """One row of one metric. Raises MissingEvidence where it was not measured."""
@@ -76,17 +80,18 @@ class SteeringTable:
     def gain(self, steering: Steering, gain: Gain) -> Float[np.ndarray, " prompt"]:
         """What the steering adds to `gain`; NaN for the margin of a prompt without a side."""
         base = self.effects.baseline
-        match gain:
-            case Gain.FORMS:
-                unsteered = self.effects.metrics.get("forms_logprob", np.empty(0))[self.unsteered]
-                return self.metric(steering, "forms_logprob") - unsteered
-            case Gain.ANSWER:
-                return self.metric(steering, "answer_logprob") - base["answer_logprob"]
-            case Gain.PROBABILITY:
-                return np.exp(self.metric(steering, "answer_logprob")) - np.exp(base["answer_logprob"])
-            case Gain.MARGIN:
-                edited = self.metric(steering, "answer_logprob") - self.metric(steering, "foil_logprob")
-                return self._sides * (edited - (base["answer_logprob"] - base["foil_logprob"]))
+        if gain is Gain.FORMS:
+            found = (
+                self.metric(steering, "forms_logprob") - self.effects.metrics["forms_logprob"][self.unsteered]
+            )
+            return np.asarray(found)
+        edited, before = self.metric(steering, "answer_logprob"), base["answer_logprob"]
+        if gain is Gain.PROBABILITY:
+            return np.asarray(np.exp(edited) - np.exp(before))
+        if gain is Gain.ANSWER:
+            return np.asarray(edited - before)
+        margin = edited - self.metric(steering, "foil_logprob") - (before - base["foil_logprob"])
+        return np.asarray(self._sides * margin)
 
     def slope(self, layers: tuple[int, ...], gain: Gain, window: float) -> Float[np.ndarray, " prompt"]:
         """Least-squares slope against the strength, through the unedited model, over strengths within `window`.
@@ -109,7 +114,9 @@ class SteeringTable:
     @property
     def _sides(self) -> Float[np.ndarray, " prompt"]:
         mine = self.of_skill
-        return np.array([side(p.answer) if own else np.nan for p, own in zip(self.prompts, mine, strict=True)])
+        return np.array(
+            [side(p.answer) if own else np.nan for p, own in zip(self.prompts, mine, strict=True)]
+        )
 
     def _is_main_at(self, steering: Steering, layers: tuple[int, ...]) -> bool:
         return steering.direction == self.main and steering.layers == layers
@@ -126,7 +133,9 @@ def read_table(measured: Measured, experiment: str) -> SteeringTable:
         rows[found] = i
     unsteered = [s for s in rows if s.strength == 0.0]
     if len(unsteered) != 1:
-        raise MissingEvidence(f"'{experiment}' holds {len(unsteered)} rows of strength 0; one says what is steered")
+        raise MissingEvidence(
+            f"'{experiment}' holds {len(unsteered)} rows of strength 0; one says what is steered"
+        )
     return SteeringTable(
         effects=effects,
         main=unsteered[0].direction,
@@ -195,3 +204,44 @@ def answer(groups: Sequence[Asked], prompts: Sequence[PromptRecord]) -> Answer:
         holds.append(partial_conjunction_p(above, group.need))
         fails.append(partial_conjunction_p(below, n - group.need + 1))
     return Answer(p_holds=max(holds), p_fails=min(1.0, min(fails) * len(fails)), sampled=sampled)
+
+
+def kept(table: SteeringTable, keep: np.ndarray) -> list[PromptRecord]:
+    """The records of these prompts."""
+    return [p for p, wanted in zip(table.prompts, keep, strict=True) if wanted]
+
+
+def all_of(excess: np.ndarray) -> Asked:
+    """Conditions of which every one must hold."""
+    return Asked(excess=excess, need=len(excess))
+
+
+def bound_of(at_least: float | None, at_most: float | None) -> tuple[float, float]:
+    """(1, the lower bound) or (-1, the upper one)."""
+    if at_least is not None:
+        return 1.0, at_least
+    assert at_most is not None
+    return -1.0, at_most
+
+
+def claimed(at_least: float | None, at_most: float | None) -> str:
+    """'at least 0.1'."""
+    return (
+        f"at most {format_number(at_most)}"
+        if at_most is not None
+        else f"at least {format_number(at_least or 0.0)}"
+    )
+
+
+def measured_value(found: Answer, sign: float, bound: float, unit: str) -> Estimate:
+    """The estimate of the worst condition, as bound + sign x excess: what was measured, and not how far it is off."""
+    group, condition = found.worst
+    excess = found.sampled[group].estimate(condition)
+    low, high = sorted((bound + sign * excess.low, bound + sign * excess.high))
+    return replace(excess, value=bound + sign * excess.value, low=low, high=high, unit=unit)
+
+
+def unusable(values: np.ndarray) -> str | None:
+    """Why these values cannot be judged, or None."""
+    bad = int((~np.isfinite(values)).sum())
+    return f"{bad} of {values.size} values that steering is judged by are not finite" if bad else None

@@ -1,0 +1,81 @@
+"""Does what is true of the suite hold on other prompts: longer, worded otherwise, of further families? No torch.
+
+The bands ask the same questions with a longer and longer context before them (`tasks.bands`), in the four families of the
+atlas's length study. Its "long" prompts have 40 to 100 tokens, which is `medium` here. A pass over a prompt of 1,000
+tokens costs what 70 prompts of the suite do, so a band has the fewer questions the longer it is: those of a longer band
+are among those of every shorter one.
+
+`layers_extended` measures the four families that the suite `extended` adds; the other twelve are layer_sweep's.
+"""
+
+from __future__ import annotations
+
+from harness.anatomy import Anatomy
+from harness.edits import Probe, Stream, erase, skip, zero
+from harness.experiments.definition import Experiment
+from harness.protocols import Protocol
+
+LENGTH_FAMILIES = ("copying", "json_schema", "factual_recall", "code_semantics")
+"""Of the suites `short`, `medium` and `long`: those of the atlas's length study."""
+ADDED_FAMILIES = (
+    "instruction_following",
+    "string_decoding",
+    "constant_folding",
+    "control_flow_simplification",
+)
+"""What `extended` has beyond `full`."""
+NARROW_FAMILIES = (
+    "copying",
+    "delimiter_tracking",
+    "json_schema",
+    "factual_recall",
+    "arithmetic",
+    "code_syntax",
+    "code_semantics",
+    "dead_code",
+)
+"""Of the suite `narrow`: those of the atlas's first study of Qwen2.5-1.5B."""
+REWORDED_FAMILIES = (
+    "copying",
+    "delimiter_tracking",
+    "json_schema",
+    "factual_recall",
+    "arithmetic",
+    "code_semantics",
+)
+"""Families of `full` that the suite `natural` asks in prose."""
+
+
+def _blocks(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    remove = erase if protocol is Protocol.PUBLISHED else skip
+    return tuple(remove(layer) for layer in range(anatomy.n_layers))
+
+
+def _blocks_and_mlps(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    mlps = tuple(zero(Stream.MLP_OUT, layer) for layer in range(anatomy.n_layers))
+    return (*_blocks(protocol, anatomy), *mlps)
+
+
+def _band(suite: str, prompts_per_family: int) -> Experiment:
+    return Experiment(
+        name=f"layers_{suite}",
+        probes=_blocks_and_mlps,
+        suite=suite,
+        families=LENGTH_FAMILIES,
+        prompts_per_family=prompts_per_family,
+    )
+
+
+EXPERIMENTS = (
+    _band("short", 3),
+    _band("medium", 2),
+    _band("long", 1),
+    Experiment(name="layers_natural", probes=_blocks, suite="natural", prompts_per_family=5),
+    Experiment(
+        name="layers_extended",
+        probes=_blocks,
+        suite="extended",
+        families=ADDED_FAMILIES,
+        prompts_per_family=5,
+    ),
+)
