@@ -4,6 +4,11 @@ profile    removing each block, and reading out after it: the overview
 heads      zeroing each head
 mechanism  what one number of token 0 does
 positions  zeroing what is added at each class of token positions
+patching   moving activations between the two prompts of a pair
+families   skipping each block, by task family
+bands      removing each block and MLP, on longer and on reworded prompts
+steering   adding a direction, against its strength and beside random ones
+knockout   taking it away: what its skill and what other tasks lose
 """
 
 from __future__ import annotations
@@ -18,7 +23,11 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
+from harness.figures_patching import draw_patching
 from harness.figures_positions import draw_positions
+from harness.figures_robustness import draw_bands, draw_families
+from harness.figures_steering import draw_knockout, draw_steering
+from harness.figures_sublayers import draw_sublayers
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
@@ -244,10 +253,53 @@ FIGURES = (
         chapter="hub_mechanism",
     ),
     FigureKind(
+        name="sublayers",
+        needs=("sublayer_sweep",),
+        caption="effect of each attention and MLP, by block and by ablation",
+        draw=draw_sublayers,
+        chapter="sublayer_sweep",
+    ),
+    FigureKind(
         name="positions",
         needs=("position_sweep",),
         caption="effect of each class of token positions, by block",
         draw=draw_positions,
         chapter="position_sweep",
+    ),
+    FigureKind(
+        name="patching",
+        needs=("patching_denoising", "patching_noising"),
+        caption="what patching one run of a pair into the other brings about, by block, site and token class",
+        draw=draw_patching,
+        chapter="patching_denoising",
+    ),
+    FigureKind(
+        name="families",
+        needs=("layer_sweep", "layers_extended"),
+        caption="effect of skipping each block, by task family",
+        draw=draw_families,
+        chapter="layers_extended",
+        all_needed=False,
+    ),
+    FigureKind(
+        name="bands",
+        needs=("layers_short", "layers_medium", "layers_long", "layers_natural", "layer_sweep"),
+        caption="effect of removing each block and MLP, by length and wording of the prompts",
+        draw=draw_bands,
+        chapter="layers_short",
+    ),
+    FigureKind(
+        name="steering",
+        needs=("steering_sweep", "steering_controls", "steering_stance"),
+        caption="what a direction does to the answer against its strength, with random directions of its length",
+        draw=draw_steering,
+        chapter="steering_stance",
+    ),
+    FigureKind(
+        name="knockout",
+        needs=("steering_sweep", "steering_controls"),
+        caption="what facts and other tasks lose when the factual direction is taken away, by block and strength",
+        draw=draw_knockout,
+        chapter="steering_controls",
     ),
 )

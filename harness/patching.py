@@ -80,7 +80,9 @@ def read_ends(effects: Effects) -> Ends:
     """
     donors = {probe.donor for probe in effects.probes if isinstance(probe, Edit)}
     if donors not in ({CLEAN}, {CORRUPT}):
-        raise NotPatching(f"the probes' donors are {sorted(map(str, donors))}: expected '{CLEAN}' or '{CORRUPT}'")
+        raise NotPatching(
+            f"the probes' donors are {sorted(map(str, donors))}: expected '{CLEAN}' or '{CORRUPT}'"
+        )
     (donor,) = donors
     last = max(probe.layers[-1] for probe in effects.probes if isinstance(probe, Edit))
     whole = patched(Stream.RESID_POST, last, str(donor), Where.ALL)

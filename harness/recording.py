@@ -18,6 +18,8 @@ TOLERANCE: Mapping[str, tuple[float, float]] = {
     "kl_nats": (1e-3, 1e-3),
     "kl_measured_nats": (1e-3, 1e-3),
     "answer_logprob": (1e-3, 1e-3),
+    "foil_logprob": (1e-3, 1e-3),
+    "forms_logprob": (1e-3, 1e-3),
     "top5_overlap": (0.01, 0.0),
     "argmax_match": (0.02, 0.0),
     "kl_to_first_nats": (1e-3, 1e-3),

@@ -1,9 +1,9 @@
 """Does what is true of the suite hold on other prompts: longer, worded otherwise, of further families? No torch.
 
-The bands ask the same questions with a longer and longer context before them (`tasks.bands`), in the four families of the
-atlas's length study. Its "long" prompts have 40 to 100 tokens, which is `medium` here. A pass over a prompt of 1,000
-tokens costs what 70 prompts of the suite do, so a band has the fewer questions the longer it is: those of a longer band
-are among those of every shorter one.
+The bands ask the same questions with a longer and longer context before them (`tasks.bands`), in the four families of
+the atlas's length study. Its "long" prompts have 40 to 100 tokens, which is `medium` here. One prompt of 1,000 tokens
+costs what 70 of the suite do, so a band has the fewer questions the longer it is: those of a longer band are among
+those of every shorter one.
 
 `layers_extended` measures the four families that the suite `extended` adds; the other twelve are layer_sweep's.
 """

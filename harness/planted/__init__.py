@@ -107,6 +107,10 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("layers_short", "layers_medium", "layers_long", "layers_natural", "layers_extended"), ("hub", "null")
     ),
+    "steering_sweep": ("two_skills", "null"),
+    "steering_controls": ("two_skills", "null"),
+    "steering_stance": ("steerable", "null"),
+    "steering_depth": ("steerable",),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.edits import erase
-from harness.effects import Effects
+from harness.effects import CONTRAST, Effects
+from harness.engine.sweep import CONSTANCY, metric_names
 from harness.evidence import Evidence, to_text
 from harness.experiments import EXPERIMENTS
 from harness.floor import above_floor
@@ -145,11 +146,15 @@ def test_just_inside_and_just_outside_the_tolerance(
 
 def test_the_tolerances_are_those_written_down() -> None:
     """1e-3 + 1e-3 x value for nats; one or two flipped tokens of a hundred for shares."""
-    nats = {"kl_nats", "kl_measured_nats", "answer_logprob", "kl_to_first_nats", "kl_to_uniform_nats"}
+    nats = {"kl_nats", "kl_measured_nats", "answer_logprob", *CONTRAST, *CONSTANCY}
     assert all(TOLERANCE[name] == (1e-3, 1e-3) for name in nats)
     assert TOLERANCE["top5_overlap"] == (0.01, 0.0)
     assert TOLERANCE["argmax_match"] == (0.02, 0.0)
     assert set(TOLERANCE) == nats | {"top5_overlap", "argmax_match", "rise_log10", "speedup"}
+
+
+def test_every_metric_that_a_sweep_can_give_has_a_tolerance() -> None:
+    assert set(metric_names(constancy=True, contrasted=True)) <= set(TOLERANCE)
 
 
 def test_one_prompt_that_moves_is_judged_by_the_mean(make_evidence: Make) -> None:

@@ -37,7 +37,13 @@ from harness.verdicts.profile_criteria import (
     TopLayers,
     TopSpread,
 )
-from harness.verdicts.robustness_criteria import Condition, OnePromptMisleads, ProfilesAgree, SameTop, TopMoves
+from harness.verdicts.robustness_criteria import (
+    Condition,
+    OnePromptMisleads,
+    ProfilesAgree,
+    SameTop,
+    TopMoves,
+)
 from harness.verdicts.steering_criteria import (
     BeatsControls,
     BestSteered,

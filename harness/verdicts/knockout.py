@@ -66,15 +66,19 @@ class Group:
 
 
 def comparable(
-    table: SteeringTable, min_probability: float, among: Bool[np.ndarray, " prompt"] | None = None
+    table: SteeringTable,
+    min_probability: float,
+    among: Bool[np.ndarray, " prompt"] | None = None,
+    *,
+    templates_at_least: int = MIN_TEMPLATES,
 ) -> Group | None:
-    """The prompts whose answer the model gives, in families of two templates or more; None without both groups."""
+    """The prompts whose answer the model gives, in families of enough templates; None without both groups."""
     known = table.effects.baseline["answer_logprob"] >= math.log(min_probability)
     keep = known if among is None else known & among
     templates: dict[str, set[str]] = {}
     for i in np.flatnonzero(keep):
         templates.setdefault(table.prompts[i].family, set()).add(table.prompts[i].template)
-    families = {family for family, found in templates.items() if len(found) >= MIN_TEMPLATES}
+    families = {family for family, found in templates.items() if len(found) >= templates_at_least}
     keep = keep & np.array([p.family in families for p in table.prompts], dtype=bool)
     skill = families & set(families_of(table.main.skill))
     if not skill or not families - skill:
@@ -251,7 +255,9 @@ def _settle(
         found = answer(asked(criterion.layer, whole), whole.prompts)
         return criterion.layer, whole, found, f"At L{criterion.layer} a step of"
     first = halves(table.prompts)
-    sides = [comparable(table, criterion.min_probability, among) for among in (~first, first)]
+    sides = [
+        comparable(table, criterion.min_probability, among, templates_at_least=1) for among in (~first, first)
+    ]
 
     def best(group: Group) -> int:
         clusters = Clusters.of(group.prompts)
@@ -281,8 +287,8 @@ def _undefined(table: SteeringTable, criterion: Knockout) -> Finding:
         verdict=Verdict.INCONCLUSIVE,
         sentence="Undefined: the unedited model gives the answer a probability of "
         f"{criterion.min_probability:g} or more on {skill} of {int(table.of_skill.sum())} prompts of the skill and on "
-        f"{others} of {int((~table.of_skill).sum())} of other tasks, too few templates to compare. What is not there cannot be "
-        "knocked out.",
+        f"{others} of {int((~table.of_skill).sum())} of other tasks, too few templates to compare. What is not there "
+        "cannot be knocked out.",
         p_value=1.0,
     )
 

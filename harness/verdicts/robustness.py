@@ -176,7 +176,9 @@ def read_condition(condition: Condition, measured: Measured) -> Profile:
     prompts = [prompt for part in parts for prompt in part.prompts]
     there = {prompt.family for prompt in prompts}
     if absent := [family for family in condition.families if family not in there]:
-        raise MissingEvidence(f"no prompt of {', '.join(absent)} was measured ({', '.join(sorted(there))} were)")
+        raise MissingEvidence(
+            f"no prompt of {', '.join(absent)} was measured ({', '.join(sorted(there))} were)"
+        )
     keep = [i for i, p in enumerate(prompts) if not condition.families or p.family in condition.families]
     bad = None if np.isfinite(values[:, keep]).all() else next(p.problem for p in parts if p.problem)
     return make_profile(values[:, keep], tuple(prompts[i] for i in keep), bad)

@@ -17,7 +17,9 @@ class Condition:
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.parts:
-            raise ValueError(f"Condition {self.name!r} of {len(self.parts)} parts: give it a name and prompts")
+            raise ValueError(
+                f"Condition {self.name!r} of {len(self.parts)} parts: give it a name and prompts"
+            )
         if len({part.noun for part in self.parts}) > 1:
             raise ValueError(f"Condition {self.name!r}: its parts are profiles of different things")
 

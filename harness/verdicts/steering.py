@@ -1,8 +1,8 @@
 """Judging steering: gains, slopes, controls, inertness, and what else is moved.
 
 Every claim is written as conditions that hold where a mean over prompts is at least 0, so that differences between two
-directions are paired by prompt. "At some block" is supported where each half of the templates is judged at the block that
-the other half chose (two-fold cross-fitting), and refuted where every block that was steered fails, on all of them.
+directions are paired by prompt. "At some block" is supported where each half of the templates is judged at the block
+that the other half chose (two-fold cross-fitting), and refuted where every block that was steered fails, on all.
 """
 
 from __future__ import annotations

@@ -19,8 +19,10 @@ from harness.verdicts.criterion import SEPARATION_ALPHA, Criterion
 class Gain(StrEnum):
     """What steering is to raise; a difference from the unedited model on the same prompt."""
 
-    FORMS = "the answer's log-probability, its surface forms summed"
-    MARGIN = "log-probability of the affirmative answer less that of the negative one"
+    FORMS = "the log-probability of the answer in any form"
+    """Surface forms summed."""
+    MARGIN = "the margin of the affirmative answer"
+    """Its log-probability less that of the negative one."""
     ANSWER = "the answer's log-probability"
     PROBABILITY = "the answer's probability"
 
