@@ -32,7 +32,9 @@ def probes(name: str, protocol: Protocol, n_layers: int) -> tuple[Probe, ...]:
 def anatomy(n_layers: int) -> Anatomy:
     """A model of three heads a block whose massive activation is written in its middle block."""
     massive = Massive(layer=n_layers // 2, dim=5, others=(1, 2))
-    return Anatomy(n_layers=n_layers, heads=(3,) * n_layers, massive=massive)
+    return Anatomy(
+        n_layers=n_layers, heads=(4,) * n_layers, massive=massive, kv_heads=(2,) * n_layers, d_model=16
+    )
 
 
 def layers_of(probe: Probe) -> tuple[int, ...]:
@@ -304,6 +306,33 @@ def test_an_unknown_experiment_is_answered_with_the_known_ones() -> None:
     assert find_experiment("early_exit") is EXPERIMENTS["early_exit"]
     with pytest.raises(UnknownExperiment, match="no experiment 'layer_yoga'; known: layer_sweep, layer_sets"):
         find_experiment("layer_yoga")
+
+
+def test_heads_that_share_keys_and_values_are_edited_together() -> None:
+    """Two key-value heads of four query heads, and a block without heads."""
+    model = Anatomy(n_layers=2, heads=(4, 0), kv_heads=(2, 0), d_model=16)
+    names = [str(probe) for probe in EXPERIMENTS["head_groups"].probes(SOUND, model)]
+    assert names[:4] == [f"patch L0H{head} from mean" for head in range(4)]
+    assert names[4:] == [
+        "zero L0H0, L0H1",
+        "patch L0H0, L0H1 from mean",
+        "zero L0H2, L0H3",
+        "patch L0H2, L0H3 from mean",
+    ]
+    each = replace(model, kv_heads=(4, 0))
+    assert len(EXPERIMENTS["head_groups"].probes(SOUND, each)) == 4, "a group of one is the head itself"
+
+
+def test_the_three_sites_called_a_head_have_as_many_channels() -> None:
+    model = Anatomy(n_layers=12, heads=(4,) * 12, kv_heads=(2,) * 12, d_model=16)
+    found = EXPERIMENTS["head_sites"].probes(PUBLISHED, model)
+    assert len(found) == 6 * 4 * 3
+    assert {probe.layers[0] for probe in found if isinstance(probe, Edit)} == {0, 2, 4, 7, 9, 11}
+    assert [str(probe) for probe in found[3:6]] == [
+        "zero L0H1",
+        "zero attn_out L0[4,5,6,7]",
+        "zero resid_post L0[4,5,6,7]",
+    ]
 
 
 def test_controls() -> None:
