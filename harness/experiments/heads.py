@@ -78,7 +78,7 @@ EXPERIMENTS = (
         reads_widths=True,
         donors=(MEAN,),
         protocols=(Protocol.SOUND,),
-        prompts_per_family=1,
+        prompts_per_family=3,
     ),
     Experiment(
         name="head_sites",

@@ -53,7 +53,7 @@ def judge_specialist(criterion: Specialist, measured: Measured) -> Finding:
         holds, fails = 2 * float(found.above[at]), 2 * float(found.below[at])
     else:
         adjusted = np.reshape(false_discovery_control(found.above.ravel()), found.above.shape)
-        at = tuple(int(i) for i in np.unravel_index(int(adjusted.argmin()), adjusted.shape))  # type: ignore[assignment]
+        at = tuple(int(i) for i in np.unravel_index(int(found.above.argmin()), adjusted.shape))  # type: ignore[assignment]
         holds, fails = 2 * float(adjusted.min()), 2 * float(found.below.max())
     own, others = float(found.own[at]), float(found.others[at])
     said = (
