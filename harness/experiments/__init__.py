@@ -7,7 +7,7 @@
 | early_exit  | unembed resid_post without the final norm   | with the final norm                    |
 | skip_latency| time a run, middle third erased by hooks    | time a run, middle third routed around |
 | head_sweep  | not measured yet                            | zero z of each query head of each block |
-| head_groups | the atlas has none                          | mean of each head; zero and mean of key-value groups |
+| head_groups | the atlas has none                          | the mean of each head and key-value group |
 | head_sites  | z, and channels of two outputs called heads | - |
 | sublayer_sweep | zero what each MLP adds      | zero, mean, resample, noise for what attention and MLP add |
 | module_sweep | (the same) | zero the output of each linear module |

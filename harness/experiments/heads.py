@@ -23,7 +23,7 @@ def _head_sweep(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
 
 
 def _head_groups(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
-    """The mean of each head; zero and mean of the query heads that share a key-value head."""
+    """The mean of each head, and of the query heads that share a key-value head."""
     edits: list[Probe] = []
     for layer, (n_heads, n_groups) in enumerate(zip(anatomy.heads, anatomy.kv_heads, strict=True)):
         edits += [patch(Stream.Z, layer, MEAN, head) for head in range(n_heads)]
@@ -34,10 +34,7 @@ def _head_groups(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
                 for head in range(group * size, (group + 1) * size)
             )
             if size > 1:
-                edits += [
-                    Edit(sites=sites, action=Action.ZERO),
-                    Edit(sites=sites, action=Action.PATCH, donor=MEAN),
-                ]
+                edits.append(Edit(sites=sites, action=Action.PATCH, donor=MEAN))
     return tuple(edits)
 
 
@@ -78,7 +75,7 @@ EXPERIMENTS = (
         reads_widths=True,
         donors=(MEAN,),
         protocols=(Protocol.SOUND,),
-        prompts_per_family=3,
+        prompts_per_family=2,
     ),
     Experiment(
         name="head_sites",

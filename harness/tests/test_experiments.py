@@ -313,12 +313,7 @@ def test_heads_that_share_keys_and_values_are_edited_together() -> None:
     model = Anatomy(n_layers=2, heads=(4, 0), kv_heads=(2, 0), d_model=16)
     names = [str(probe) for probe in EXPERIMENTS["head_groups"].probes(SOUND, model)]
     assert names[:4] == [f"patch L0H{head} from mean" for head in range(4)]
-    assert names[4:] == [
-        "zero L0H0, L0H1",
-        "patch L0H0, L0H1 from mean",
-        "zero L0H2, L0H3",
-        "patch L0H2, L0H3 from mean",
-    ]
+    assert names[4:] == ["patch L0H0, L0H1 from mean", "patch L0H2, L0H3 from mean"]
     each = replace(model, kv_heads=(4, 0))
     assert len(EXPERIMENTS["head_groups"].probes(SOUND, each)) == 4, "a group of one is the head itself"
 
