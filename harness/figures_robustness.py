@@ -41,7 +41,7 @@ def draw_bands(figure: Any, tables: Tables) -> None:
         _profile(wording, plain.select(_is_block), *TEMPLATES)
     if ("layers_natural", Protocol.SOUND) in tables:
         _profile(wording, tables["layers_natural", Protocol.SOUND].select(_is_block), *PROSE)
-    _dress(wording, "Skipping one block, six families in two wordings")
+    _dress(wording, "Skipping one block, in two wordings")
     blocks.set_ylabel("KL(base || edited), nats")
     for axis in (blocks, mlps, wording):
         axis.set_ylim(bottom=0)

@@ -127,6 +127,7 @@ def test_prompts_that_lack_a_class_are_gaps_and_not_failures(evidence, protocol)
     found = evidence[protocol]
     effects = found.effects
     assert found.failed == ()
+    assert describe_top(effects) == "none", "an edit at a class of positions is no whole block"
     gaps = np.isnan(effects.metrics["kl_nats"])
     assert gaps.any()
     np.testing.assert_array_equal(gaps, ~effects.measured)
@@ -187,7 +188,6 @@ def test_means_leave_out_the_prompts_that_lack_the_class():
     assert means["zero mlp_out L1 at first"] == pytest.approx(1.0, abs=0.01)
     nowhere = spotted({"first": 1.0}, lacking={"operator": 120})
     assert np.isnan(nowhere.means("kl_nats")[nowhere.row(replace(zero(Stream.MLP_OUT, 1), spot="operator"))])
-    assert describe_top(effects) == "none"
 
 
 def test_a_class_that_no_prompt_has_is_no_difference_between_two_records():

@@ -110,34 +110,32 @@ def judge_selects(criterion: KnockoutSelects, measured: Measured) -> Finding:
     settled = _settle(table, criterion, asked, score)
     if isinstance(settled, Finding):
         return settled
-    layer, group, found, said = settled
+    drops, group, found, said = settled
     verdict, p = found.verdict
     estimate = _shifted(found, sign, bound)
-    skill, others = _parts(table, layer, criterion.strength, group)
+    skill, others = _parts(drops, group)
     sentence = (
         f"{said} {criterion.strength:g} costs the skill {format_number(skill)} nats and the other tasks "
         f"{format_number(others)} on {group.said}: a selectivity of {estimate}; "
         f"{'at least' if sign > 0 else 'at most'} {format_number(bound)} is claimed ({say_p(p)})."
     )
     finding = Finding(verdict=verdict, sentence=sentence, estimate=estimate, p_value=p)
-    return _with_index(criterion, table, layer, group, finding)
+    return _with_index(criterion, drops, group, finding)
 
 
-def _with_index(
-    criterion: KnockoutSelects, table: SteeringTable, layer: int, group: Group, finding: Finding
-) -> Finding:
+def _with_index(criterion: KnockoutSelects, dropped: np.ndarray, group: Group, finding: Finding) -> Finding:
     """The finding joined with the bounded index, which is undefined where neither drop is more than noise."""
     if criterion.index_at_least is None:
         return finding
     clusters = Clusters.of(group.prompts)
-    drops = sample(clusters, group.parts(_drops(table, layer, criterion.strength)), NATS).draws
+    drops = sample(clusters, group.parts(dropped), NATS).draws
     size = np.abs(drops).sum(axis=1)
     if np.quantile(size, ALPHA / 2) < MIN_INDEX_NATS:
         said = f"Its index is undefined: both drops together may be below {MIN_INDEX_NATS:g} nats."
         return replace(finding, verdict=_weaker(finding.verdict), sentence=f"{finding.sentence} {said}")
     index = (drops[:, 0] - drops[:, 1]) / size
     low, high = percentile_interval(index)
-    skill, others = _parts(table, layer, criterion.strength, group)
+    skill, others = _parts(dropped, group)
     value = (skill - others) / (abs(skill) + abs(others))
     said = (
         f"Its index is {format_number(value)} [{format_number(low)}, {format_number(high)}], of at least "
@@ -234,7 +232,8 @@ def judge_ratio(criterion: FlooredRatio, measured: Measured) -> Finding:
     )
 
 
-Settled = tuple[int, Group, Answer, str]
+Settled = tuple[np.ndarray, Group, Answer, str]
+"""The drop of every prompt at its block, the prompts that are compared, the answer, and where, in words."""
 
 
 def _settle(
@@ -253,7 +252,8 @@ def _settle(
         if criterion.layer not in table.blocks:
             raise MissingEvidence(f"L{criterion.layer} was not steered (steered: {table.blocks})")
         found = answer(asked(criterion.layer, whole), whole.prompts)
-        return criterion.layer, whole, found, f"At L{criterion.layer} a step of"
+        drops = _drops(table, criterion.layer, criterion.strength)
+        return drops, whole, found, f"At L{criterion.layer} a step of"
     first = halves(table.prompts)
     sides = [
         comparable(table, criterion.min_probability, among, templates_at_least=1) for among in (~first, first)
@@ -270,14 +270,15 @@ def _settle(
     every = {layer: asked(layer, whole) for layer in table.blocks}
     in_first = first[whole.keep]
     crossed = [
-        Asked(excess=np.where(in_first, own.excess, other.excess), need=own.need)
-        for own, other in zip(every[chosen[0]], every[chosen[1]], strict=True)
+        Asked(excess=np.where(in_first, one.excess, two.excess), need=one.need)
+        for one, two in zip(every[chosen[0]], every[chosen[1]], strict=True)
     ]
     found = answer(crossed, whole.prompts)
     fails = [answer(groups, whole.prompts).p_fails for groups in every.values()]
     where = " and ".join(f"L{layer}" for layer in dict.fromkeys(chosen))
     said = f"At {where}, each half of the templates where the other half chose, a step of"
-    return chosen[0], whole, replace(found, p_fails=max(fails)), said
+    own, other = (_drops(table, layer, criterion.strength) for layer in chosen)
+    return np.where(first, own, other), whole, replace(found, p_fails=max(fails)), said
 
 
 def _undefined(table: SteeringTable, criterion: Knockout) -> Finding:
@@ -304,10 +305,10 @@ def _random_drops(table: SteeringTable, layer: int, strength: float, direction: 
     raise MissingEvidence(f"'{direction}' was not added at L{layer} by {strength:g}")
 
 
-def _parts(table: SteeringTable, layer: int, strength: float, group: Group) -> tuple[float, float]:
+def _parts(drops: np.ndarray, group: Group) -> tuple[float, float]:
     """Mean drop of the skill and of the other tasks, nats."""
     clusters = Clusters.of(group.prompts)
-    values = clusters.template_means(group.parts(_drops(table, layer, strength))) @ clusters.weights
+    values = clusters.template_means(group.parts(drops)) @ clusters.weights
     return float(values[0]), float(values[1])
 
 

@@ -115,7 +115,7 @@ def judge_profiles_agree(criterion: ProfilesAgree, measured: Measured) -> Findin
     for one, two in combinations(profiles, 2):
         both = profiles[one], profiles[two]
         if criterion.matched:
-            both = shared_questions(*both)
+            both = _shared(profiles[criterion.conditions[0].name], *both)
         for name, profile in zip((one, two), both, strict=True):
             if profile.problem:
                 return invalid(f"in {name} {profile.problem}")
@@ -184,24 +184,26 @@ def read_condition(condition: Condition, measured: Measured) -> Profile:
     return make_profile(values[:, keep], tuple(prompts[i] for i in keep), bad)
 
 
-def shared_questions(one: Profile, two: Profile) -> tuple[Profile, Profile]:
-    """Both profiles on the questions that both ask, in one order: a longer prompt ends with the shorter one's text.
+def questions(bare: Profile, other: Profile) -> dict[int, int]:
+    """Prompts of the bare questions that the other profile asks too -> its prompts, which end with their text."""
+    asked: dict[tuple[object, ...], list[int]] = {}
+    for i, prompt in enumerate(bare.prompts):
+        asked.setdefault(_question(prompt), []).append(i)
+    return {
+        i: j
+        for j, prompt in enumerate(other.prompts)
+        for i in asked.get(_question(prompt), [])
+        if prompt.text.endswith(bare.prompts[i].text)
+    }
 
-    Raises MissingEvidence where they share none.
-    """
-    candidates: dict[tuple[object, ...], list[int]] = {}
-    for j, prompt in enumerate(two.prompts):
-        candidates.setdefault(_question(prompt), []).append(j)
-    pairs = [
-        (i, j)
-        for i, prompt in enumerate(one.prompts)
-        for j in candidates.get(_question(prompt), [])
-        if _ends_alike(prompt.text, two.prompts[j].text)
-    ]
-    if not pairs:
+
+def _shared(bare: Profile, one: Profile, two: Profile) -> tuple[Profile, Profile]:
+    """Both profiles on the questions that both ask, in one order. Raises MissingEvidence where they share none."""
+    first, second = questions(bare, one), questions(bare, two)
+    both = sorted(first.keys() & second.keys())
+    if not both:
         raise MissingEvidence("these conditions share no question: compare them without matching")
-    rows, columns = (list(side) for side in zip(*pairs, strict=True))
-    return _restricted(one, rows), _restricted(two, columns)
+    return _restricted(one, [first[i] for i in both]), _restricted(two, [second[i] for i in both])
 
 
 def _judge_top(criterion: AcrossConditions, measured: Measured, *, claimed: str) -> Finding:
@@ -268,10 +270,6 @@ def _restricted(profile: Profile, keep: list[int]) -> Profile:
 
 def _question(prompt: PromptRecord) -> tuple[object, ...]:
     return prompt.family, prompt.template, prompt.answer, prompt.foil, prompt.seed
-
-
-def _ends_alike(one: str, two: str) -> bool:
-    return one.endswith(two) or two.endswith(one)
 
 
 def _spearman(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:

@@ -78,7 +78,8 @@ class TopMoves(AcrossConditions):
 class ProfilesAgree(AcrossConditions):
     """Every two conditions' profiles have at least this Spearman correlation over layers. Judged in `robustness.py`.
 
-    `matched` conditions ask the same questions: they are compared on those that both ask, and resampled together.
+    `matched` conditions ask the same questions, the first of them bare and the others behind a context: two of them are
+    compared on the questions that both ask, and resampled together.
     """
 
     at_least: float

@@ -70,8 +70,8 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     rho = float(spearmanr(layers, sampled.value).statistic)
     draws = np.array([spearmanr(layers, draw).statistic for draw in sampled.draws[::_THIN]])
     low, high = percentile_interval(draws)
-    below = min(1.0, 2 * bootstrap_p(draws > criterion.at_most))
-    above = min(1.0, 2 * bootstrap_p(draws < criterion.at_most))
+    below = min(1.0, 2 * bootstrap_p(draws > criterion.at_most + ROUNDING))
+    above = min(1.0, 2 * bootstrap_p(draws < criterion.at_most - ROUNDING))
     verdict, p = (
         (Verdict.SUPPORTED, below)
         if below <= ALPHA
@@ -97,5 +97,6 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     )
 
 
+ROUNDING = 1e-9
 _THIN = 10
 """Every tenth resample: a rank correlation of each takes a while."""
