@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from harness.edits import Site, Stream
@@ -20,10 +20,12 @@ from harness.engine.editing import DonorVectors
 from harness.engine.forest import Forest
 from harness.engine.memory import GROUP_ROWS
 from harness.engine.sweep import pick_blocks
-from harness.steering import DRAWN, Direction, Kind, Unit, families_of, side
+from harness.steering import DRAWN, SKILLS, Direction, Kind, Unit, families_of, side
 
 _RANDOM, _SHUFFLED = 11, 13
 """Streams of random numbers of their own."""
+ROUNDING = 1e-9
+"""A difference of means shorter than this share of the stream is that of equal means."""
 
 
 class NoDirection(ValueError):
@@ -48,13 +50,18 @@ class Development:
     pairs: tuple[DevelopmentPair, ...]
     clean: Float[Tensor, "layer pair d_model"]
     corrupt: Float[Tensor, "layer pair d_model"]
+    """NaN where the corrupt prompt was not run."""
 
     @classmethod
     def of(cls, stack: Stack, pairs: Sequence[DevelopmentPair]) -> Development:
-        """Run the model on both prompts of every pair."""
-        prompts = [p.clean for p in pairs] + [p.corrupt for p in pairs]
-        states = last_states(stack, prompts)
-        return cls(pairs=tuple(pairs), clean=states[:, : len(pairs)], corrupt=states[:, len(pairs) :])
+        """Run the model on every clean prompt, and on the corrupt ones of the skills that are contrasted."""
+        contrasted = {family for families in SKILLS.values() for family in families}
+        chosen = [i for i, pair in enumerate(pairs) if pair.family in contrasted]
+        states = last_states(stack, [p.clean for p in pairs] + [pairs[i].corrupt for i in chosen])
+        clean = states[:, : len(pairs)]
+        corrupt = torch.full_like(clean, torch.nan)
+        corrupt[:, chosen] = states[:, len(pairs) :]
+        return cls(pairs=tuple(pairs), clean=clean, corrupt=corrupt)
 
     def without(self, prompts: Collection[tuple[int, ...]]) -> Development:
         """The pairs of which neither prompt is among these."""
@@ -69,7 +76,8 @@ class Development:
     @cached_property
     def norms(self) -> Float[Tensor, " layer"]:
         """Mean norm of the clean prompts' stream, block by block."""
-        return self.clean.double().norm(dim=-1).mean(dim=1).float()
+        norms: Tensor = self.clean.double().norm(dim=-1).mean(dim=1).float()
+        return norms
 
     def vectors(self, direction: Direction, seed: int) -> DonorVectors:
         """The direction after every block, as the donor of an addition; `seed` draws what is drawn.
@@ -80,8 +88,9 @@ class Development:
         found = self._raw(direction, seed)
         if direction.unit is not Unit.RAW:
             lengths = found.norm(dim=-1, keepdim=True)
-            if not bool((lengths > 0).all()):
-                raise NoDirection(f"'{direction}' is zero after block {int(lengths.argmin())}: no way to step")
+            share = lengths[:, 0] / self.norms
+            if not bool((share > ROUNDING).all()):
+                raise NoDirection(f"'{direction}' is zero after block {int(share.argmin())}: no way to step")
             scale = self.norms if direction.unit is Unit.BLOCK else self.norms.median().expand_as(self.norms)
             found = found / lengths * scale.double()[:, None]
         return {
@@ -91,7 +100,9 @@ class Development:
     def _raw(self, direction: Direction, seed: int) -> Float[Tensor, "layer d_model"]:
         if direction.kind is Kind.RANDOM:
             n_layers, _, width = self.clean.shape
-            drawn = [_generator(_RANDOM, seed, direction, at).standard_normal(width) for at in range(n_layers)]
+            drawn = [
+                _generator(_RANDOM, seed, direction, at).standard_normal(width) for at in range(n_layers)
+            ]
             return torch.tensor(np.array(drawn), device=self.clean.device)
         rng = _generator(_SHUFFLED, seed, direction) if direction.kind in DRAWN else None
         if direction.kind in (Kind.TARGET, Kind.SHUFFLED_TARGET):
@@ -116,12 +127,13 @@ class Development:
         chosen = np.flatnonzero(self._of(direction.skill))
         if not chosen.size:
             raise NoDirection(f"'{direction}': no development pair is of it")
-        sides: Int[np.ndarray, " pair"] = np.array([side(self.pairs[i].answer) for i in chosen])
+        signs = np.array([side(self.pairs[i].answer) for i in chosen])
+        labels = np.concatenate([signs, -signs])  # of the clean prompts, then of the corrupt ones
         if rng is not None:
-            sides = rng.choice((-1, 1), size=len(chosen))
-        signs = torch.from_numpy(sides).to(self.clean.device).double()
-        apart = (self.clean[:, chosen] - self.corrupt[:, chosen]).double()
-        return (signs[:, None] * apart).mean(dim=1)
+            labels = rng.permutation(labels)
+        both = torch.cat([self.clean[:, chosen], self.corrupt[:, chosen]], dim=1).double()
+        weights = torch.from_numpy(labels / len(chosen)).to(both.device)
+        return (weights[:, None] * both).sum(dim=1)
 
     def _of(self, skill: str) -> Bool[np.ndarray, " pair"]:
         families = families_of(skill)
@@ -156,8 +168,6 @@ def _passes(prompts: Sequence[Sequence[int]], *, equal: bool) -> list[list[int]]
     return passes
 
 
-def _generator(
-    stream: int, seed: int, direction: Direction, layer: int | None = None
-) -> np.random.Generator:
+def _generator(stream: int, seed: int, direction: Direction, layer: int | None = None) -> np.random.Generator:
     assert direction.draw is not None
     return np.random.default_rng([stream, seed, direction.draw, *([] if layer is None else [layer])])

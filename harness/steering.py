@@ -7,7 +7,7 @@ development prompts; the names here are the donors of the edits, so that a table
     contrast of F           mean difference within pairs of skill F, affirmative less negative (see `side`)
     random 3                a draw of its own in every block; the seed draws it
     shuffled target of F 0  as `target of F`, with the families of the prompts shuffled
-    shuffled contrast of F 0   as `contrast of F`, with the sides of the pairs shuffled
+    shuffled contrast of F 0   as `contrast of F`, with the sides shuffled over the prompts of all pairs
 
 A target of another skill than the experiment's is the wrong task. All are of one length, the mean norm of the block's
 stream at the last position: strength 1 is a step as long as the stream itself. "fixed" ones have the median block's
@@ -51,9 +51,7 @@ DRAWN = (Kind.RANDOM, Kind.SHUFFLED_TARGET, Kind.SHUFFLED_CONTRAST)
 SKILLS: Mapping[str, tuple[str, ...]] = {"stance": ("refusal_compliance", "uncertainty")}
 """Skill -> its families, where it is not one family by its own name."""
 
-AFFIRMATIVE = frozenset(
-    {"yes", "known", "certain", "sure", "high", "allowed", "accepted", "accept", "agree"}
-)
+AFFIRMATIVE = frozenset({"yes", "known", "certain", "sure", "high", "allowed", "accepted", "accept", "agree"})
 NEGATIVE = frozenset(
     {
         *("no", "unknown", "uncertain", "unsure", "low", "forbidden", "rejected", "refuse", "decline"),
