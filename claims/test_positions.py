@@ -7,6 +7,8 @@ a class of positions; `sound` zeroes what attention, or the MLP, adds there, and
 The atlas zeroed operators, delimiters and content one token at a time; here all tokens of a class are edited together,
 as in the atlas's later sweep over all layers. For the first and the last token the two are the same. Effects of whole
 classes are divided by the number of their tokens where a card says "token by token".
+
+What is expected of SmolLM2-135M, and where one draw is too few for it, was noted after the first run.
 """
 
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
@@ -28,7 +30,7 @@ from harness.verdicts.verdict import Verdict
 CHAPTER = "8. Token positions"
 
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
-REFUTED = Verdict.REFUTED
+REFUTED, INCONCLUSIVE = Verdict.REFUTED, Verdict.INCONCLUSIVE
 SWEEP = "position_sweep"
 ATLAS_0_5B = "atlas, 0.5B page (seed 002)"
 DROP = f"{ATLAS_0_5B}: drop in log-probability of the answer's first token"
@@ -306,6 +308,8 @@ CLAIMS = (
             )
             for p in Protocol
         },
+        expected={PUBLISHED: {"smollm2_135m": REFUTED}, SOUND: {"smollm2_135m": INCONCLUSIVE}},
+        borderline={PUBLISHED: ("smollm2_135m",)},
         note="Four to seven prompts of a draw hold an operator, of as many families: one draw alone says little.",
     ),
     Claim(
@@ -325,6 +329,7 @@ CLAIMS = (
             )
             for p in Protocol
         },
+        expected={PUBLISHED: {"smollm2_135m": INCONCLUSIVE}},
     ),
     Claim(
         id="position-late-blocks-last-only",
@@ -354,6 +359,8 @@ CLAIMS = (
             )
             for p in Protocol
         },
+        expected={PUBLISHED: {"smollm2_135m": REFUTED}},
+        borderline={PUBLISHED: ("smollm2_135m",), SOUND: ("smollm2_135m",)},
         note="Of the last block it is an identity: see position-last-block-identity.",
     ),
     Claim(
