@@ -68,7 +68,11 @@ class Experiment:
             "prompts_per_family": self.prompts_per_family,
             "revision": self.revision,
             "constancy": self.constancy,
-            **{name: value for name in _OPTIONAL if (value := getattr(self, name)) != getattr(Experiment, name)},
+            **{
+                name: value
+                for name in _OPTIONAL
+                if (value := getattr(self, name)) != getattr(Experiment, name)
+            },
             "probes": [to_json(p) for p in self.probes(protocol, anatomy)],
         }
         if not self.timed:

@@ -16,7 +16,7 @@ from harness.engine.blocks import Stack
 from harness.engine.sweep import sweep
 from harness.experiments import CLEAN, CORRUPT, EXPERIMENTS, MEAN
 from harness.experiments.patching import DENOISING, LEAST_PAIRS, NOISING, PATCHED, Where, pair_spots, patched
-from harness.figures_patching import draw_patching
+from harness.figures.patching import draw_patching
 from harness.measure import _patchable, draw_prompts, measure
 from harness.patching import (
     RECOVERY,

@@ -19,7 +19,7 @@ from harness.engine.means import site_moments
 from harness.engine.sweep import sweep
 from harness.evidence import from_text, to_text
 from harness.experiments import EXPERIMENTS, MEAN
-from harness.figures_positions import COLORS, draw_positions
+from harness.figures.positions import COLORS, draw_positions
 from harness.measure import measure
 from harness.profiles import describe_top
 from harness.protocols import Protocol

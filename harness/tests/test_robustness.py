@@ -27,7 +27,7 @@ from harness.experiments.robustness import (
     NARROW_FAMILIES,
     REWORDED_FAMILIES,
 )
-from harness.figures_robustness import draw_bands, draw_families
+from harness.figures.robustness import draw_bands, draw_families
 from harness.measure import draw_prompts
 from harness.protocols import Protocol
 from harness.tests.test_memory import MIB, model_of, prompts_of

@@ -97,7 +97,9 @@ class EffectRatio(Criterion):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.at_least < self.at_most:
-            raise ValueError(f"EffectRatio from {self.at_least} to {self.at_most}: bounds ascend from above 0")
+            raise ValueError(
+                f"EffectRatio from {self.at_least} to {self.at_most}: bounds ascend from above 0"
+            )
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -128,7 +130,9 @@ class ShareChange(Criterion):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.factor < 1.0:
-            raise ValueError(f"ShareChange by {self.factor}: a factor of 1 or more; exchange the models instead")
+            raise ValueError(
+                f"ShareChange by {self.factor}: a factor of 1 or more; exchange the models instead"
+            )
 
     @property
     def experiments(self) -> tuple[str, ...]:

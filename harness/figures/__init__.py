@@ -23,11 +23,11 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
-from harness.figures_patching import draw_patching
-from harness.figures_positions import draw_positions
-from harness.figures_robustness import draw_bands, draw_families
-from harness.figures_steering import draw_knockout, draw_steering
-from harness.figures_sublayers import draw_sublayers
+from harness.figures.patching import draw_patching
+from harness.figures.positions import draw_positions
+from harness.figures.robustness import draw_bands, draw_families
+from harness.figures.steering import draw_knockout, draw_steering
+from harness.figures.sublayers import draw_sublayers
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
