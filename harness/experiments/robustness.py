@@ -52,6 +52,9 @@ def _blocks(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
 
 
 def _blocks_and_mlps(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    """Under published the blocks alone: an MLP is zeroed alike under both."""
+    if protocol is Protocol.PUBLISHED:
+        return _blocks(protocol, anatomy)
     mlps = tuple(zero(Stream.MLP_OUT, layer) for layer in range(anatomy.n_layers))
     return (*_blocks(protocol, anatomy), *mlps)
 
