@@ -5,6 +5,8 @@ In `sound` its length is that of the block's own stream, so that a strength mean
 model, and it is compared with random, shuffled and wrong-task directions of that length; where no block is named, each
 half of the templates is judged at the block that the other half chose. In `published` it has whatever length comes out,
 as in the atlas, which read the answer's raw logit: that is not shift-invariant, and is not measured here.
+
+What is expected of SmolLM2-135M, and where one draw is too few for it, was noted after the first run.
 """
 
 from math import log
@@ -24,6 +26,7 @@ from harness.verdicts.criteria import (
     SteeringSigns,
     SteeringSlope,
 )
+from harness.verdicts.verdict import Verdict
 
 CHAPTER = "10. Steering"
 
@@ -261,6 +264,7 @@ CLAIMS = (
         falsified_by="no block at which half the stream's length of it raises the answer by 0.1 nats",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringGain(at_least=LEAST, rationale=WHY_LEAST),)},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-facts-rises",
@@ -278,6 +282,7 @@ CLAIMS = (
         falsified_by="at every block, a control that raises it as much",
         models=EVERY_MODEL,
         criteria={SOUND: (BeatsControls(experiment="steering_controls", rationale=WHY_MARGIN),)},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="steering-quarter-spares-others",
@@ -286,6 +291,7 @@ CLAIMS = (
         falsified_by="a block at which it moves them by more than 0.1 nats",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringMoves(strengths=(-0.25, 0.25), at_most=LEAST, rationale=WHY_LEAST),)},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-whole-step-moves-others",
@@ -302,6 +308,8 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     *(
         Claim(
@@ -345,6 +353,7 @@ CLAIMS = (
         falsified_by="no falling trend over the blocks",
         models=EVERY_MODEL,
         criteria={SOUND: (KlFallsWithDepth(at_most=-0.6, rationale=WHY_SPEARMAN),)},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-depth-one-length",
