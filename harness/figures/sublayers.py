@@ -44,7 +44,7 @@ def draw_sublayers(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) 
         axis.set_xlabel("layer")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_yscale("log")
-        axis.set_ylim(bottom=FLOOR_NATS)
         axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylim(bottom=FLOOR_NATS)  # shared, so only once everything is drawn
     axes[0].set_ylabel("KL(base || edited), nats")
     axes[1].legend(frameon=False, fontsize=8)
