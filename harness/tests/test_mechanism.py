@@ -27,7 +27,7 @@ from harness.protocols import Protocol
 from harness.verdicts.criteria import EditShare, WriterLeads, WriterRaises
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
-from harness.verdicts.synthetic import table
+from harness.verdicts.synthetic import table, with_value
 from harness.verdicts.verdict import MissingEvidence, Verdict
 
 MASSIVE = Massive(layer=2, dim=7, others=(1, 5))
@@ -217,6 +217,12 @@ def test_a_share_below_the_noise_floor_is_not_judged():
     assert judged(asked, given).verdict is INCONCLUSIVE
 
 
+def test_without_a_noise_floor_even_nothing_is_a_share():
+    given = tables({MechanismEdit.ZERO: 0.3, MechanismEdit.OTHER_DIM: 0.01})
+    asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.0, rationale="a test")
+    assert judged(asked, given).verdict is REFUTED
+
+
 @pytest.mark.parametrize(
     ("power", "verdict"), [(1.71, SUPPORTED), (1.69, REFUTED), (np.log10(50), INCONCLUSIVE)]
 )
@@ -246,13 +252,134 @@ def test_the_writer_leads_the_blocks_it_is_compared_with(sweep, depth, verdict):
     assert found.verdict is verdict, found.sentence
 
 
-def test_a_value_that_is_not_finite_makes_a_share_invalid():
+SIZES = "(120 prompts, 60 templates)"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "depth", "why"),
+    [
+        ((0.5, 0.4, 2.0, 0.1), 0.0, "L0 on is L0 with 0.5, p < 0.001."),
+        ((3.0, 0.4, 2.0, 0.1), 0.25, "L1 on is L1 with 0.4, p < 0.001."),
+        ((0.4, 0.5, 2.0, 0.1), 0.0, "L0 on is L1 with 0.5, p < 0.001."),
+        ((0.5, 0.4, 2.0, 3.0), 0.5, "L2 on is L3 with 3, which lies above it (p < 0.001)."),
+        ((0.5, 2.0, 2.0, 0.1), 0.0, "L0 on is L1 with 2, which is a tie."),
+    ],
+)
+def test_a_lead_is_said_with_the_strongest_other_block(sweep, depth, why):
+    found = judged(WriterLeads(from_depth=depth, rationale="a test"), tables({}, noise=1e-4, sweep=sweep))
+    start = f"The writer, L2, moves 2 [2, 2] nats {SIZES} when skipped; the strongest other from "
+    assert found.sentence == start + why
+
+
+def test_a_writer_above_the_depth_is_said_to_be_there():
+    found = judged(WriterLeads(from_depth=0.75, rationale="a test"), tables({}))
+    assert found.sentence == "The writer is L2, before L3, from where on blocks are compared."
+
+
+def test_a_factor_is_said_with_its_interval():
+    found = judged(
+        WriterRaises(at_least=50.0, rationale="a test"), tables({}, noise=1e-6, writes=(0.0, 0.0, 2.0, 0.0))
+    )
+    assert found.sentence == f"L2 multiplies dimension 7 of token 0 by 100 [100, 100] {SIZES}, p < 0.001."
+
+
+@pytest.mark.parametrize(
+    ("bound", "levels", "verdict", "text"),
+    [
+        (
+            {"at_least": 0.5},
+            (1.5, 1.25),
+            SUPPORTED,
+            "'zero resid_post L2[5] at 0' moves 0.625 [0.625, 0.625] of it {} of what 'skip L2' moves "
+            "(1.25 of 2 nats; at least 50% is asked for), p < 0.001.",
+        ),
+        (
+            {"at_most": 0.5},
+            (0.75, 1.25),
+            REFUTED,
+            "'zero resid_post L2[5] at 0' moves 0.625 [0.625, 0.625] of it {} of what 'skip L2' moves "
+            "(1.25 of 2 nats; at most 50% is asked for), p < 0.001.",
+        ),
+    ],
+)
+def test_a_share_is_said_of_the_edit_nearest_the_bound_or_furthest_beyond(bound, levels, verdict, text):
+    given = tables({MechanismEdit.SKIP: 2.0}, noise=1e-6)
+    values = given["hub_mechanism"].metrics["kl_nats"]
+    for row, level in zip(mechanism_rows(PROBES, MechanismEdit.OTHER_DIM, N_LAYERS), levels, strict=True):
+        values[row] += level - 1.0
+    asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.SKIP, **bound, rationale="a test")
+    found = judged(asked, given)
+    assert (found.verdict, found.sentence) == (verdict, text.format(SIZES))
+
+
+def test_why_no_share_is_taken_is_said_with_the_numbers():
+    """What is undecided counts as a test, of the largest p-value."""
+    asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")
+    faint = tables({MechanismEdit.ZERO: 0.05}, noise=1e-6)
+    short = tables({MechanismEdit.ZERO: 0.3})
+    short["hub_mechanism"] = replace(short["hub_mechanism"], floor_nats=0.05)
+    gone = replace(MODEL, massive=replace(MASSIVE, others=()))
+    probes = EXPERIMENTS["hub_mechanism"].probes(Protocol.SOUND, gone)
+    for given, text in (
+        (
+            faint,
+            f"There is no effect to take a share of: the number set to zero moves 0.05 [0.05, 0.05] nats {SIZES}, "
+            "and its lower bound is not 0.1 nats.",
+        ),
+        (
+            short,
+            "10% of what the number set to zero moves lies below the noise floor of this arithmetic, 0.05 nats: "
+            "measure in float32 (--dtype float32).",
+        ),
+        (
+            {"hub_mechanism": table(probes, {"kl_nats": [1.0] * len(probes)})},
+            "This model has no such edit: another dimension of token 0 set to zero.",
+        ),
+    ):
+        found = judged(asked, given)
+        assert (found.verdict, found.sentence, found.p_value) == (INCONCLUSIVE, text, 1.0)
+
+
+def test_an_effect_is_large_enough_for_a_share_by_its_lower_bound():
+    asked = EditShare(edit=MechanismEdit.MLP, of=MechanismEdit.ZERO, at_least=0.5, rationale="a test")
+    for level, verdict in ((0.102, SUPPORTED), (0.1, INCONCLUSIVE)):
+        assert judged(asked, tables({MechanismEdit.ZERO: level})).verdict is verdict
+
+
+def test_a_value_that_is_not_finite_is_said_with_its_cell():
     given = tables({})
-    values = given["hub_mechanism"].metrics["kl_nats"].copy()
-    values[0, 0] = np.nan
-    given["hub_mechanism"] = replace(given["hub_mechanism"], metrics={"kl_nats": values})
-    asked = EditShare(edit=MechanismEdit.SKIP, of=MechanismEdit.ZERO, at_least=0.5, rationale="a test")
-    assert judged(asked, given).verdict is Verdict.INVALID
+    wanted = "Not a measurement: {} is nan on the prompt {!r}; 1 of {} values are not finite."
+    share = EditShare(edit=MechanismEdit.SKIP, of=MechanismEdit.ZERO, at_least=0.5, rationale="a test")
+    part_of_it = EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.5, rationale="a test")
+    for criterion, name, metric, row, what, size in (
+        (share, "hub_mechanism", "kl_nats", 0, "kl_nats of 'skip L2'", 120),
+        (part_of_it, "hub_mechanism", "kl_nats", 0, "kl_nats of 'skip L2'", 120),
+        (
+            WriterRaises(at_least=50.0, rationale="a test"),
+            "massive_writes",
+            "rise_log10",
+            2,
+            "rise_log10 of 'zero mlp_out L2[7] at 0'",
+            120,
+        ),
+        (WriterLeads(rationale="a test"), "layer_sweep", "kl_nats", 0, "kl_nats of 'skip L0'", 480),
+    ):
+        broken = {**given, name: with_value(given[name], metric, row, 3, np.nan)}
+        found = judged(criterion, broken)
+        assert found.verdict is Verdict.INVALID
+        assert found.sentence == wanted.format(what, given[name].prompts[3].text, size)
+
+
+def test_a_share_of_effects_in_float32_is_taken_in_float64():
+    given = tables({MechanismEdit.SKIP: 2.0}, noise=0.1)
+    effects = given["hub_mechanism"]
+    short = effects.metrics["kl_nats"].astype(np.float32)
+    asked = EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.3, rationale="a test")
+    one, other = (
+        judged(asked, {"hub_mechanism": replace(effects, metrics={"kl_nats": values})})
+        for values in (short, short.astype(np.float64))
+    )
+    assert one == other
 
 
 def test_tables_of_something_else_are_missing_evidence():
@@ -266,19 +393,41 @@ def test_tables_of_something_else_are_missing_evidence():
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "why"),
     [
-        lambda: EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, rationale="a test"),
-        lambda: EditShare(
-            edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.1, at_most=0.2, rationale="a test"
+        (
+            lambda: EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, rationale="a test"),
+            "EditShare of the number set to zero: give either",
         ),
-        lambda: WriterRaises(at_least=1.0, rationale="a test"),
-        lambda: WriterLeads(from_depth=1.0, rationale="a test"),
+        (
+            lambda: EditShare(
+                edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.1, at_most=0.2, rationale="a test"
+            ),
+            "EditShare of the number set to zero: give either",
+        ),
+        (lambda: WriterRaises(at_least=1.0, rationale="a test"), r"at_least=1\.0\): .* raises nothing"),
+        (lambda: WriterLeads(from_depth=1.0, rationale="a test"), r"from_depth=1\.0\): a share of the depth"),
+        (
+            lambda: WriterLeads(from_depth=-0.1, rationale="a test"),
+            r"from_depth=-0\.1\): a share of the depth",
+        ),
+        (lambda: WriterLeads(rationale=" "), "WriterLeads: say why"),
+        (lambda: WriterRaises(at_least=50.0, rationale=" "), "WriterRaises: say why"),
+        (
+            lambda: EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.1, rationale=" "),
+            "EditShare: say why",
+        ),
     ],
 )
-def test_a_criterion_without_a_meaning_is_refused(make):
-    with pytest.raises(ValueError):  # noqa: PT011
+def test_a_criterion_without_a_meaning_is_refused(make, why):
+    with pytest.raises(ValueError, match=why):
         make()
+
+
+def test_a_factor_just_above_one_raises_something():
+    criterion = WriterRaises(at_least=1.01, rationale="a test")
+    for power, verdict in ((0.01, SUPPORTED), (0.0, REFUTED)):
+        assert judged(criterion, tables({}, writes=(0.0, 0.0, power, 0.0))).verdict is verdict
 
 
 def test_the_site_comes_back_from_json():

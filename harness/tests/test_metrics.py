@@ -158,6 +158,13 @@ def test_a_baseline_is_computed_in_float32(dtype):
     assert torch.equal(top, given.double().sort(dim=-1, descending=True).values[:, :5])
 
 
+def test_logits_too_large_for_their_exponential_have_a_baseline():
+    """exp(88) is the largest of float32; multiples of 1/2 up to 256 are exact in it."""
+    given = (2 * logits(2, seed=9)).round() / 2 + 200.0
+    base = baseline(given, torch.tensor([1, 2]), torch.tensor([3, 4]))
+    np.testing.assert_allclose(base.logprobs.numpy(), log_softmax(given), atol=1e-5)
+
+
 def test_a_baseline_sums_up_what_is_kept_of_the_unedited_run():
     given = logits(3, seed=7)
     base = baseline(given, torch.tensor([10, 20, 30]), torch.tensor([40, 50, 60]))

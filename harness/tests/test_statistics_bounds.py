@@ -15,6 +15,7 @@ from harness.statistics.bootstrap import (
     resample_weights,
     sample,
     sample_finely,
+    standard_error,
     studentized,
 )
 from harness.statistics.clusters import Clusters
@@ -271,6 +272,7 @@ def test_families_of_one_template_are_drawn_whole():
     assert sampled.freedom[0] == 29
     assert sampled.pivots[:, 0].std() == pytest.approx(stats.sem(x[0]), rel=0.02)
     assert x.min() < sampled.pivots.min() < sampled.pivots.max() < x.max()
+    assert studentized(clusters(*[1] * 30), x, np.random.default_rng(0), 50).shape == (50, 1)
     reference = stats.bootstrap(
         x,
         np.mean,
@@ -282,6 +284,18 @@ def test_families_of_one_template_are_drawn_whole():
     wider = np.sqrt(30 / 29)
     for bound, theirs in zip(sampled.interval(0), reference.confidence_interval, strict=True):
         assert bound - x.mean() == pytest.approx(wider * (theirs - x.mean()), rel=0.08)
+
+
+def test_families_of_two_templates_show_their_spread():
+    """One degree of freedom each; hardly more in all where one of them has all the spread."""
+    sizes = (2, 2, 5)
+    for rest, least, most in ((1.0, 1.5, 6.0), (1e-3, 1.0, 1.001)):
+        x = np.random.default_rng(15).normal(0, np.repeat([1.0, rest, rest], sizes))
+        _, error, freedom = moments(in_families(x, sizes))
+        assert least < freedom < most
+        found = standard_error(clusters(*sizes), x[None])
+        assert np.ravel(found) == pytest.approx([error, freedom])
+    assert np.ravel(standard_error(clusters(*sizes), np.ones((1, 9)))).tolist() == [0.0, 1.0]
 
 
 def test_shares_in_families_of_one_template_take_the_spread_of_the_families():
@@ -306,6 +320,7 @@ def test_a_probe_without_spread_is_certain_up_to_arithmetic_and_leaves_its_neigh
     """Known to 1e-6 nats, what float32 arithmetic moves, and no better."""
     noisy = np.random.default_rng(12).exponential(1, 60)
     both = sample(clusters(*SUITE), np.array([np.full(60, 0.7), noisy]), "kl_nats")
+    assert both.constant.tolist() == [True, False]
     alone = sample(clusters(*SUITE), noisy[None], "kl_nats")
     assert both.interval(0) == pytest.approx((0.7 - 1e-6, 0.7 + 1e-6), abs=1e-12)
     assert both.p_above(0, 0.7 - 1.001e-6) == both.p_below(0, 0.7 + 1.001e-6) == pytest.approx(1e-4)
@@ -395,8 +410,6 @@ def test_the_upper_bound_of_a_share_with_rare_full_hits_misses_the_truth_one_tim
 
 def sample_of_shares(design: Clusters, values: np.ndarray) -> Sampled:
     """Without resamples, which the bounds of shares do not need."""
-    from harness.statistics.bootstrap import standard_error
-
     error, freedom = standard_error(design, values)
     return Sampled(
         value=values @ design.weights,

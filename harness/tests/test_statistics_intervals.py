@@ -177,6 +177,16 @@ def test_rounding_takes_no_share_above_one():
         sampled = sample(design, np.ones((1, design.n_templates)), "argmax_match")
         assert sampled.value[0] <= 1.0
         assert sampled.draws.max() <= 1.0
+        assert sampled.pivots.max() <= 1.0
+
+
+def test_resampled_shares_scatter_as_their_standard_error():
+    """Independent templates of two families of 40, the first hit twice as often: a family counts a half."""
+    hits = np.r_[np.arange(40) % 5 < 4, np.arange(40) % 5 < 2][None].astype(float)
+    sampled = sample(clusters(40, 40), hits, "argmax_match")
+    assert sampled.draws.mean() == pytest.approx(0.6, abs=0.002)
+    assert sampled.draws.std() == pytest.approx(np.sqrt((0.8 * 0.2 + 0.4 * 0.6) / 39) / 2, rel=0.03)
+    np.testing.assert_array_equal(sampled.pivots, sampled.draws)
 
 
 def test_a_single_hit_is_a_hit():
@@ -363,5 +373,11 @@ def test_summary_holds_every_probe_and_metric_and_no_nan():
     assert edge == pytest.approx([0.0, exact.low, exact.high], rel=1e-5), (
         "a share has the interval of a share"
     )
+    lonely = with_value(table([skip(0)], {"kl_nats": [0.0]}, noise=0.0, prompts=1), "kl_nats", 0, 7, 60.0)
+    mean, low, high = summarize(lonely)[0]["kl_nats"]
+    assert (mean, high) == (1.0, None), (
+        "a third of the resamples lack the one template, and bound nothing above"
+    )
+    assert low < mean
     lone = summarize(table([skip(0)], {"kl_nats": [1.0]}, families=1, templates=1))
     assert lone[0]["kl_nats"][1:] == [None, None]

@@ -138,6 +138,15 @@ def test_families_that_do_not_differ_at_all_are_undecided():
     assert (finding.verdict, finding.p_value) == (INCONCLUSIVE, 1.0)
 
 
+def test_families_of_one_template_are_in_no_order_that_could_be_tested():
+    effects = table(
+        [skip(0), skip(1)], {"kl_nats": [[1.0, 1.0], [3.0, 2.0]]}, families=("code", "json"), templates=1
+    )
+    for top in ("code", "json"):
+        finding = judge_criterion(extremes(top=(top,), bottom=()), measured({"layer_sweep": effects}))
+        assert (finding.verdict, finding.p_value) == (INCONCLUSIVE, 1.0)
+
+
 def fickle(strength, n_families=8):
     """L0 leads L1 by 1 in all families but one, where L1 leads by `strength`: that one may turn a pair."""
     means = np.ones((3, n_families))

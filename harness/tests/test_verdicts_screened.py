@@ -208,6 +208,7 @@ def test_the_finer_resampling_agrees_with_the_plain():
     plain, fine = sample(*arguments), sample_finely(*arguments)
     assert len(fine.draws) == 20 * len(plain.draws)
     assert fine.value == plain.value
+    assert (fine.unit, fine.bounded) == ("nats", False)
     assert len(fine.pivots) == 20 * len(plain.pivots)
     threshold = float(np.quantile(plain.pivots, 0.05))
     assert fine.p_above(0, threshold) == pytest.approx(0.05, abs=0.01)

@@ -12,8 +12,10 @@ import pytest
 
 from harness.edits import erase, skip
 from harness.effects import pool
+from harness.mechanism import MechanismEdit
 from harness.verdicts.criteria import (
     CellWithin,
+    EditShare,
     EveryProbe,
     ExtremeLayer,
     FamilyExtremes,
@@ -31,6 +33,8 @@ from harness.verdicts.criteria import (
     TopLayers,
     TopSpread,
     WorstCase,
+    WriterLeads,
+    WriterRaises,
     models_of,
 )
 from harness.verdicts.judging import judge_criterion, judge_joint_criterion
@@ -42,9 +46,11 @@ from harness.verdicts.selectors import (
     ExitAt,
     ExitsBefore,
     FinalExit,
+    FromDonor,
     Heads,
     Sets,
     Singles,
+    Writes,
 )
 from harness.verdicts.synthetic import profile, table, with_value
 from harness.verdicts.verdict import Finding, Judgement, Verdict, not_run
@@ -87,6 +93,8 @@ def top(*layers: int) -> TopLayers:
         (ExitAt(layer=-2, normed=False), "the exit at layer -2 from the end, without the norm"),
         (EveryHead(), "every single head"),
         (Heads(heads=((0, 3), (14, 0))), "L0H3, L14H0"),
+        (Writes(layer=3), "the write of the MLP of L3 to token 0"),
+        (FromDonor(donor="mean"), "the number taken from the donor 'mean'"),
     ],
 )
 def test_a_selector_says_which_rows(selector, text):
@@ -176,6 +184,28 @@ CRITERIA = [
         ProfilesDiffer(model_a="m", model_b="n", **WHY),
         "the profiles of m and n over relative depth, each divided by its top, differ by more than 10% on average",
     ),
+    (
+        WriterRaises(at_least=50.0, **WHY),
+        "the MLP that raises a number of token 0 most multiplies it by at least 50, in geometric mean",
+    ),
+    (
+        WriterLeads(**WHY),
+        "the writer of the massive activation has the largest mean kl_nats of all blocks, separated from every other "
+        "at p < 0.01",
+    ),
+    (
+        WriterLeads(from_depth=1 / 6, **WHY),
+        "the writer of the massive activation has the largest mean kl_nats of all blocks from 17% of the depth on, "
+        "separated from every other at p < 0.01",
+    ),
+    (
+        EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.5, **WHY),
+        "the number set to zero moves at least 50% of the kl_nats that skipping the writer moves",
+    ),
+    (
+        EditShare(edit=MechanismEdit.BEFORE, of=MechanismEdit.ZERO, at_most=0.1, **WHY),
+        "the number set to zero before the writer moves at most 10% of the kl_nats that the number set to zero moves",
+    ),
 ]
 
 
@@ -187,6 +217,10 @@ def test_a_criterion_says_what_it_asks(criterion, text):
 def test_a_criterion_names_the_tables_and_the_models_it_reads():
     assert hub(1).experiments == ("layer_sweep",)
     assert SameAsDeepest(**WHY).experiments == ("layer_sets", "layer_sweep")
+    assert WriterRaises(at_least=2.0, **WHY).experiments == ("massive_writes", "hub_mechanism")
+    assert WriterLeads(**WHY).experiments == ("layer_sweep", "hub_mechanism")
+    share = EditShare(edit=MechanismEdit.ZERO, of=MechanismEdit.SKIP, at_least=0.5, **WHY)
+    assert share.experiments == ("hub_mechanism",)
     cell = CellWithin(experiment="exits", select=Singles(), metric="kl_nats", target=1, tolerance=1, **WHY)
     worst = WorstCase(experiment="exits", select=Singles(), metric="kl_nats", at_most=1, **WHY)
     every = EveryProbe(experiment="exits", select=Singles(), metric="kl_nats", at_most=1, **WHY)
@@ -339,19 +373,19 @@ def test_a_finding_says_what_was_found(criterion, means, verdict, text):
             extreme(1, "weakest"),
             FOUR,
             "L1 should be the weakest block: L1 moves 0.5 [0.5, 0.5]",
-            "L0 with 1, and is separated (p < 0.001).",
+            "the weakest other is L0 with 1, and is separated (p < 0.001).",
         ),
         (
             extreme(2),
             [1.0, 0.5, 2.0, 2.0],
             "L2 should be the strongest block: L2 moves 2 [2, 2]",
-            "is L3 with 2, and ties with L3.",
+            "the strongest other is L3 with 2, and ties with L3.",
         ),
         (
             extreme(3),
             [1.0, 0.5, 2.0, 2.0],
             "L3 should be the strongest block: L3 moves 2 [2, 2]",
-            "is L2 with 2, and ties with L2.",
+            "the strongest other is L2 with 2, and ties with L2.",
         ),
         (
             top(2, 3),
