@@ -259,7 +259,13 @@ def test_equal_questions_have_equal_digests_and_a_changed_field_another(make_evi
     for field in fields(Question):
         value = getattr(question, field.name)
         massive = Massive(layer=2, dim=7, others=(1, 3))
-        special = {"protocol": Protocol.PUBLISHED, "heads": (4, 4), "screen": 0.25, "massive": massive}
+        special = {
+            "protocol": Protocol.PUBLISHED,
+            "heads": (4, 4),
+            "kv_heads": (2, 2),
+            "screen": 0.25,
+            "massive": massive,
+        }
         other = special.get(field.name) or value + (1 if isinstance(value, int) else "x")
         digests.add(replace(question, **{field.name: other}).digest)
     assert len(digests) == 1 + len(fields(Question))
