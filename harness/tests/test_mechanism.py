@@ -312,6 +312,43 @@ def test_a_share_is_said_of_the_edit_nearest_the_bound_or_furthest_beyond(bound,
     assert (found.verdict, found.sentence) == (verdict, text.format(SIZES))
 
 
+@pytest.mark.parametrize(
+    ("levels", "noise", "verdict"),
+    [
+        ((1.5, 1.3), (2.0, 0.02), REFUTED),  # the first lies further beyond, and may lie within
+        ((0.9, 0.75), (0.02, 0.62), SUPPORTED),  # the first lies nearer, and is the surer
+        ((0.9, 0.75), (0.02, 2.0), INCONCLUSIVE),
+    ],
+)
+def test_a_share_is_said_of_the_edit_that_the_verdict_rests_on(levels, noise, verdict):
+    """At most 1 nat is asked of two edits that scatter unequally; two as the second would each say what both say."""
+    given = tables({MechanismEdit.ZERO: 10.0}, noise=1e-6)
+    values = given["hub_mechanism"].metrics["kl_nats"]
+    rows = mechanism_rows(PROBES, MechanismEdit.OTHER_DIM, N_LAYERS)
+    rng = np.random.default_rng(3)
+    for row, level, scatter in zip(rows, levels, noise, strict=True):
+        x = rng.standard_normal((12, 5))
+        x = (x - x.mean(axis=1, keepdims=True)).repeat(2, axis=1).ravel()
+        values[row] = level + scatter * x
+    asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")
+    found = judged(asked, given)
+    assert found.verdict is verdict
+    assert found.sentence.startswith(f"'{PROBES[rows[1]]}' moves {levels[1] / 10:.3g} [")
+    low, high = found.estimate.low, found.estimate.high
+    assert {REFUTED: low > 0.1, SUPPORTED: high < 0.1, INCONCLUSIVE: low < 0.1 < high}[verdict]
+    values[rows[0]] = values[rows[1]]
+    assert judged(asked, given).p_value == found.p_value
+
+
+def test_a_writer_with_no_block_to_lead_is_undecided():
+    massive = replace(MASSIVE, layer=3)
+    probes = EXPERIMENTS["hub_mechanism"].probes(Protocol.SOUND, replace(MODEL, massive=massive))
+    given = {**tables({}), "hub_mechanism": table(probes, {"kl_nats": [1.0] * len(probes)})}
+    found = judged(WriterLeads(from_depth=0.75, rationale="a test"), given)
+    assert (found.verdict, found.p_value) == (INCONCLUSIVE, 1.0)
+    assert found.sentence == "The writer, L3, is the only block from L3 on: there is none to compare it with."
+
+
 def test_why_no_share_is_taken_is_said_with_the_numbers():
     """What is undecided counts as a test, of the largest p-value."""
     asked = EditShare(edit=MechanismEdit.OTHER_DIM, of=MechanismEdit.ZERO, at_most=0.1, rationale="a test")

@@ -2,7 +2,8 @@
 
 A share of two effects is judged through the difference of one and the share of the other, which is linear in the
 prompts: "a >= c b" holds where the mean of a - c b is at least 0. The interval shown is that difference's, as a share
-of the mean of b, so that it lies beyond c exactly where the verdict says so.
+of the mean of b, so that it lies beyond c exactly where the verdict says so; of several edits, that of the one which
+the verdict rests on.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def judge_writer_raises(criterion: WriterRaises, measured: Measured) -> Finding:
 def judge_writer_leads(criterion: WriterLeads, measured: Measured) -> Finding:
     """Supported: every other block from that depth on beaten. Refuted: one of them above it, or the writer not there.
 
-    Inconclusive: a tie.
+    Inconclusive: a tie, or no other block to lead.
     """
     profile, writer = measured.profile, _massive(measured).layer
     profile.check_layer(writer)
@@ -65,6 +66,10 @@ def judge_writer_leads(criterion: WriterLeads, measured: Measured) -> Finding:
             sentence=f"The writer is L{writer}, before L{first}, from where on blocks are compared.",
         )
     rivals = [layer for layer in range(first, profile.n_layers) if layer != writer]
+    if not rivals:
+        return _undecided(
+            f"The writer, L{writer}, is the only block from L{first} on: there is none to compare it with."
+        )
     means = profile.template_means
     test = sign_flip(
         means[writer] - means[rivals], profile.clusters.weights, profile.clusters.rng("sign flips")
@@ -118,7 +123,9 @@ def judge_share(criterion: EditShare, measured: Measured) -> Finding:
     holds = np.array([min(1.0, 2 * excess.p_above(i, 0.0)) for i in range(n)])
     fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])
     verdict, p = _verdict(float(holds.max()), float(fails.min()))
-    worst = int(np.argmin(excess.value))
+    # of the edits that the verdict rests on, the one furthest beyond the bound or nearest to it
+    decisive = fails == fails.min() if verdict is Verdict.REFUTED else holds == holds.max()
+    worst = int(np.argmin(np.where(decisive, excess.value, np.inf)))
     estimate = _share(criterion, means.value, worst, excess, sign)
     return Finding(
         verdict=verdict,
