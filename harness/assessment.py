@@ -14,6 +14,10 @@ from harness.verdicts.verdict import Finding, Judgement, Verdict
 
 GetEvidence = Callable[[str, str, Protocol, int], Evidence]
 """(model, experiment, protocol, seed) -> evidence; raises when there is none."""
+Assessed = tuple[tuple[str, ...], str, Protocol, tuple[int, ...]]
+"""What was judged together: the claims' ids, the model, the protocol, the seeds."""
+Verdicts = dict[str, Judgement]
+"""Judgements by claim."""
 
 
 def assess(
@@ -78,10 +82,14 @@ def _gather(
 
 
 def _instrument_problem(records: Sequence[Evidence]) -> str:
-    """The first gate that failed, or why these seeds cannot be pooled; '' when all is well."""
-    for record in records:
-        for check in record.failed:
-            return f"{record.question.cell}: the check '{check.name}' failed at {check.value:.3g} ({check.sentence})"
+    """Every gate that failed, or why these seeds cannot be pooled; '' when all is well."""
+    failed = [
+        f"{record.question.cell}: the check '{check.name}' failed at {check.value:.3g} ({check.sentence})"
+        for record in records
+        for check in record.failed
+    ]
+    if failed:
+        return "; ".join(failed)
     try:
         pool([record.effects for record in records])
     except ValueError as error:

@@ -136,14 +136,20 @@ def _unread(question: Question, kl: np.ndarray) -> Check:
 
 def _donor_checks(question: Question, baseline: Baseline) -> list[Check]:
     limit = DONOR_TOLERANCE[question.dtype]
-    arrived = baseline.donor_gap <= limit and baseline.donor_nats >= POSITIVE_CONTROL_NATS
     return [
         Check(
             name="foreign_donor",
-            passed=bool(arrived),
+            passed=baseline.donor_gap <= limit,
             value=baseline.donor_gap,
             sentence="a read-out patched from a prompt of another task gives that prompt's own prediction, within "
-            f"{limit:g} of 1 nat + the KL between the two (which is {baseline.donor_nats:.3g} nats on average)",
+            f"{limit:g} of 1 nat + the KL between the two",
+        ),
+        Check(
+            name="donors_differ",
+            passed=baseline.donor_nats >= POSITIVE_CONTROL_NATS,
+            value=baseline.donor_nats,
+            sentence="the predictions of prompts of different tasks are at least "
+            f"{POSITIVE_CONTROL_NATS:g} nats apart on average, or a patch between them would show nothing",
         ),
         Check(
             name="shuffled_labels",

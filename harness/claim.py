@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from harness.protocols import Protocol
-from harness.verdicts.criteria import AnyCriterion, JointCriterion, StableOverSeeds, models_of
+from harness.verdicts.criteria import (
+    AnyCriterion,
+    JointCriterion,
+    SingleCriterion,
+    StableOverSeeds,
+    models_of,
+)
 from harness.verdicts.verdict import Verdict
 
 _ID = re.compile(r"[a-z0-9_.-]+")
@@ -52,9 +58,10 @@ class InvalidClaim(ValueError):
 class Claim:
     """A published sentence with the criteria it is judged by, per protocol. Raises InvalidClaim.
 
-    A protocol that is not in `criteria` is not judged. `joint` claims compare models and have one verdict,
-    not one per model. `over_seeds` claims need all seeds pooled. An `untestable` claim says why and has no
-    criteria.
+    A protocol that is not in `criteria` is not judged. Where a criterion that the claim `presupposes` does not hold,
+    the claim is inconclusive, and not refuted: of what is not there, nothing is claimed. `joint` claims compare models
+    and have one verdict, not one per model. `over_seeds` claims need all seeds pooled. An `untestable` claim says why
+    and has no criteria.
     """
 
     id: str
@@ -63,6 +70,8 @@ class Claim:
     falsified_by: str
     models: tuple[str, ...] | EveryModel
     criteria: Mapping[Protocol, tuple[AnyCriterion, ...]] = field(default_factory=dict)
+    presupposes: tuple[SingleCriterion, ...] = ()
+    """Judged beside the criteria of each protocol."""
     expected: Mapping[Protocol, Expected] = field(default_factory=dict)
     borderline: Mapping[Protocol, tuple[str, ...]] = field(default_factory=dict)
     """Models whose effect lies so near a threshold that one draw of prompts alone may be inconclusive: known from
@@ -81,7 +90,8 @@ class Claim:
 
     def experiments(self, protocol: Protocol) -> tuple[str, ...]:
         """Names of the tables the criteria read under this protocol, each once, in their order."""
-        return tuple(dict.fromkeys(name for c in self.criteria.get(protocol, ()) for name in c.experiments))
+        asked = (*self.criteria.get(protocol, ()), *self.presupposes)
+        return tuple(dict.fromkeys(name for c in asked for name in c.experiments))
 
     def applies_to(self, model_id: str) -> bool:
         """True when the claim speaks of this model."""
@@ -118,7 +128,9 @@ def _problems(claim: Claim) -> list[str]:
 
 
 def _criteria_problems(claim: Claim) -> list[str]:
-    problems = []
+    problems = (
+        ["a claim that compares models presupposes nothing"] if claim.joint and claim.presupposes else []
+    )
     for criterion in (c for criteria in claim.criteria.values() for c in criteria):
         name = type(criterion).__name__
         if isinstance(criterion, JointCriterion):

@@ -1,6 +1,7 @@
 """CLAIMS.md: what holds, what does not, what was never run. Generated from recorded evidence alone. No torch.
 
-The same evidence and cards give the same bytes. Judging is done again here; nothing is copied from a test run.
+The same evidence and cards give the same bytes. What this process has already judged on the same recorded evidence is
+not judged twice.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.assessment import assess, assess_joint
+from harness.assessment import Assessed, Verdicts, assess, assess_joint
 from harness.claim import Claim
 from harness.evidence import Evidence, EvidenceCorrupt
 from harness.experiments import SEEDS
@@ -79,10 +80,15 @@ class Figure:
 class Judge:
     """Judges every cell of the report from recorded evidence."""
 
-    def __init__(self, recorded: Recorded, seeds: Sequence[int] = SEEDS) -> None:
+    def __init__(
+        self,
+        recorded: Recorded,
+        seeds: Sequence[int] = SEEDS,
+        known: Mapping[Assessed, Verdicts] | None = None,
+    ) -> None:
         self.recorded, self.seeds = recorded, tuple(seeds)
         self._read: dict[tuple[str, str, Protocol, int], Evidence | str] = {}
-        self._assessed_before: dict[tuple[object, ...], dict[str, Judgement]] = {}
+        self._known: dict[Assessed, Verdicts] = dict(known or {})
 
     def evidence(self, model: str, experiment: str, protocol: Protocol, seed: int) -> Evidence:
         """Current recorded evidence. Raises NoEvidence, saying why there is none."""
@@ -163,11 +169,11 @@ class Judge:
 
     def _assessed(
         self, peers: Sequence[Claim], model: str, protocol: Protocol, seeds: tuple[int, ...]
-    ) -> dict[str, Judgement]:
+    ) -> Verdicts:
         key = (tuple(c.id for c in peers), model, protocol, seeds)
-        if key not in self._assessed_before:
-            self._assessed_before[key] = assess(peers, model, protocol, seeds, self.evidence)
-        return self._assessed_before[key]
+        if key not in self._known:
+            self._known[key] = assess(peers, model, protocol, seeds, self.evidence)
+        return self._known[key]
 
     def _joint(self, claim: Claim) -> Row:
         assert isinstance(claim.models, tuple)
@@ -221,12 +227,16 @@ def write_report(
     evidence_dir: Path,
     path: Path,
     seeds: Sequence[int] = SEEDS,
+    known: Mapping[Assessed, Verdicts] | None = None,
 ) -> Path:
-    """Judge the recorded evidence, write the report and a figure a model beside the evidence; the report's path."""
+    """Judge the recorded evidence, write the report and figures beside the evidence; the report's path.
+
+    `known` are judgements of this same recorded evidence.
+    """
     from harness.figures import FIGURES, draw
 
     recorded = Recorded(root=evidence_dir)
-    judge = Judge(recorded, seeds)
+    judge = Judge(recorded, seeds, known)
     rows = {name: judge.chapter(claims, specs) for name, claims in chapters.items()}
     figures = []
     for kind in FIGURES:

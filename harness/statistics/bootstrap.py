@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, BOUNDED, CONFIDENCE, Estimate, unit_of
@@ -31,35 +31,62 @@ no bound is known better."""
 ROUNDING = 1e-12
 """A standard error below it is that of equal numbers."""
 
+CACHED = 2**13
+"""Resampled means that are worked on at a time: few enough to stay in a processor's cache."""
+
 _Beyond = Callable[[np.ndarray], np.ndarray]
 
 
 def resample_weights(
     sizes: tuple[int, ...], rng: np.random.Generator, resamples: int = RESAMPLES, fewer: int = 1
 ) -> Float[np.ndarray, "resamples templates"]:
-    """Weight of each template in each resample; families (strata) of `sizes` templates count equally.
+    """Weight of each template in each resample; families of `sizes` templates count equally.
 
-    Each resample draws `size - fewer` templates of every family, with replacement. fewer=1 makes the
+    Each resample draws one template fewer than there are of every stratum, with replacement. fewer=1 makes the
     variance unbiased (Rao & Wu 1988, JASA 83:231, with m = n - 1): the plain bootstrap (fewer=0)
-    understates it by the factor (n - 1) / n, a fifth at five templates. Where a family has a single
-    template its spread cannot be seen; then whole families are drawn instead, which is wider. Raises
-    ValueError for a single template in all.
+    understates it by the factor (n - 1) / n, a fifth at five templates. Raises as `strata_of`.
+    """
+    strata = strata_of(sizes)
+    weights = np.repeat(1.0 / (len(sizes) * np.array(sizes, dtype=float)), sizes)
+    found = np.empty((resamples, sum(sizes)))
+    for stratum in strata:
+        n = len(stratum.templates)
+        share = rng.multinomial(n - fewer, np.full(n, 1 / n), size=resamples) / (n - fewer)
+        found[:, stratum.templates] = weights[stratum.templates] + stratum.scale * (share - 1 / n)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """Templates that are resampled among one another: those of a family, or of several that have one each."""
+
+    templates: Int[np.ndarray, " templates"]
+    scale: float
+    """What the mean of the stratum's templates moves the mean of all, per unit; for a family, 1 / families."""
+
+
+@lru_cache(maxsize=64)
+def strata_of(sizes: tuple[int, ...]) -> tuple[Stratum, ...]:
+    """The strata of families of `sizes` templates.
+
+    A single template shows no spread: families that have one each are collapsed into a stratum (Cochran 1977, Sampling
+    Techniques, 5A.12), and where there is only one such family it joins the smallest other one, which widens the
+    interval by what the two differ. Raises ValueError for a single template in all.
     """
     if sum(sizes) < 2:
         raise ValueError(
             "one template: an interval over templates needs at least two; measure more templates"
         )
-    if fewer and min(sizes) < 2:
-        if len(sizes) < 2:
-            raise ValueError("one family of one template has no interval; measure more templates")
-        n = len(sizes)
-        counts = rng.multinomial(n - fewer, np.full(n, 1 / n), size=resamples) / (n - fewer)
-        return np.asarray(np.repeat(counts / sizes, sizes, axis=1))
-    blocks = [
-        rng.multinomial(n - fewer, np.full(n, 1 / n), size=resamples) / ((n - fewer) * len(sizes))
-        for n in sizes
-    ]
-    return np.concatenate(blocks, axis=1)
+    family_of = np.repeat(np.arange(len(sizes)), sizes)
+    groups = [[f] for f, size in enumerate(sizes) if size > 1]
+    alone = [f for f, size in enumerate(sizes) if size == 1]
+    if len(alone) > 1:
+        groups.append(alone)
+    elif alone:
+        min(groups, key=lambda group: sizes[group[0]]).extend(alone)
+    weights = 1.0 / (len(sizes) * np.array(sizes, dtype=float)[family_of])
+    found = [np.flatnonzero(np.isin(family_of, group)) for group in groups]
+    return tuple(Stratum(templates=t, scale=float(np.sqrt(len(t) * (weights[t] ** 2).sum()))) for t in found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +94,9 @@ class Sampled:
     """Means of several quantities with their bootstrap resamples.
 
     `bounded` quantities live in [0, 1]. Resampling a handful of hits shows too little spread or none, so their bounds
-    are Clopper-Pearson's for as many independent templates as would give the same standard error, but no more than
-    there are (Korn & Graubard 1998, Survey Methodology 24:193).
+    are Clopper-Pearson's for as many independent prompts as would give the same standard error, but no more than
+    there are (Korn & Graubard 1998, Survey Methodology 24:193); where nothing varies, for as many as there are
+    templates.
     """
 
     value: Float[np.ndarray, " probes"]
@@ -77,7 +105,7 @@ class Sampled:
     pivots: Float[np.ndarray, "resamples probes"]
     """Value minus studentized deviation times standard error: for bounds on one mean."""
     error: Float[np.ndarray, " probes"]
-    """Standard error of each mean, families being strata."""
+    """Standard error of each mean."""
     freedom: Float[np.ndarray, " probes"]
     """Its degrees of freedom (Satterthwaite 1946)."""
     constant: Bool[np.ndarray, " probes"]
@@ -122,9 +150,10 @@ class Sampled:
         return self._p(i, threshold, beyond=lambda draws: draws > threshold - NEGLIGIBLE, upwards=False)
 
     def _hits(self, i: int) -> tuple[float, float]:
-        """A bounded mean as so many successes among so many independent templates."""
-        mean, n = float(self.value[i]), float(self.clusters.n_templates)
+        """A bounded mean as so many successes among so many independent prompts."""
+        mean, n = float(self.value[i]), float(self.clusters.n_prompts)
         if self.constant[i] or self.error[i] <= ROUNDING:
+            n = float(self.clusters.n_templates)
             return min(n, max(0.0, round(mean * n, 9))), n
         from scipy.stats import t
 
@@ -176,8 +205,7 @@ def studentized(
     """Value - (resampled mean - value) / its own standard error x the value's standard error.
 
     Percentiles of these are the bootstrap-t interval. A resample without spread says that the mean may lie anywhere on
-    its side: infinitely far. Where a family has a single template its spread cannot be seen, and the percentile
-    resamples stand in.
+    its side: infinitely far.
     """
     return _studentized(clusters, means, _drawn_counts(clusters.sizes, rng, resamples))
 
@@ -185,37 +213,40 @@ def studentized(
 def _studentized(
     clusters: Clusters, means: Float[np.ndarray, "probes templates"], counts: tuple[np.ndarray, ...]
 ) -> Float[np.ndarray, "resamples probes"]:
-    if min(clusters.sizes) < 2:
-        return np.asarray(counts[0] @ means.T)
     value, resamples = means @ clusters.weights, len(counts[0])
-    centre, variance = np.zeros((resamples, len(means))), np.zeros((resamples, len(means)))
-    own, start, n_families = np.zeros(len(means)), 0, len(clusters.sizes)
-    for n, share in zip(clusters.sizes, counts, strict=True):
-        x = means[:, start : start + n]
-        start += n
-        shift = x.mean(axis=1, keepdims=True)  # of no effect but on rounding
-        mean = share @ (x - shift).T
-        spread = np.maximum(share @ ((x - shift) ** 2).T - mean**2, 0.0)
-        centre += (mean + shift.T) / n_families
-        variance += spread / ((n - 1) * n_families**2)
-        own += x.var(axis=1, ddof=1) / (n * n_families**2)
-    moved = centre - value
-    moved[np.abs(moved) <= NEGLIGIBLE] = 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pivot = moved / np.sqrt(variance) * np.sqrt(own)
-    return np.asarray(value - np.where(moved == 0.0, 0.0, pivot))
+    error, _ = standard_error(clusters, means)
+    strata = strata_of(clusters.sizes)
+    within = [means[:, stratum.templates].T for stratum in strata]
+    centred = [x - x.mean(axis=0) for x in within]
+    found = np.empty((resamples, len(means)))
+    rows = max(1, CACHED // max(1, len(means)))
+    for block in (slice(first, first + rows) for first in range(0, resamples, rows)):
+        moved, variance = np.zeros_like(found[block]), np.zeros_like(found[block])
+        for share, stratum, x in zip(counts, strata, centred, strict=True):
+            mean = share[block] @ x
+            spread = share[block] @ x**2
+            spread -= mean**2
+            np.maximum(spread, 0.0, out=spread)
+            spread *= stratum.scale**2 / (len(x) - 1)
+            variance += spread
+            mean *= stratum.scale
+            moved += mean
+        moved[np.abs(moved) <= NEGLIGIBLE] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pivot = moved / np.sqrt(variance) * error
+        found[block] = value - np.where(moved == 0.0, 0.0, pivot)
+    return found
 
 
 def _drawn_counts(
     sizes: tuple[int, ...], rng: np.random.Generator, resamples: int
 ) -> tuple[Float[np.ndarray, "resamples templates"], ...]:
-    """Share of each template in every resample of its family; with a family of one template, weights of all."""
-    if min(sizes) < 2:
-        return (resample_weights(sizes, rng, resamples),)
-    return tuple(rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n for n in sizes)
+    """Share of each template in every resample of its stratum."""
+    numbers = [len(stratum.templates) for stratum in strata_of(sizes)]
+    return tuple(rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n for n in numbers)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=12)
 def _counts(
     templates: tuple[tuple[str, str], ...], sizes: tuple[int, ...], resamples: int
 ) -> tuple[np.ndarray, ...]:
@@ -245,21 +276,15 @@ def _sampled(
 def standard_error(
     clusters: Clusters, means: Float[np.ndarray, "probes templates"]
 ) -> tuple[Float[np.ndarray, " probes"], Float[np.ndarray, " probes"]]:
-    """Standard error of the mean over families, and its degrees of freedom; 0 and 1 where nothing varies.
-
-    A family of one template shows no spread: then that of the families' means is taken.
-    """
-    n_families = len(clusters.sizes)
-    if min(clusters.sizes) < 2:
-        families = clusters.family_means(means)
-        error = families.std(axis=1, ddof=1) / np.sqrt(n_families)
-        return np.asarray(error), np.full(len(means), n_families - 1.0)
+    """Standard error of the mean over families, and its degrees of freedom; 0 and 1 where nothing varies."""
+    strata = strata_of(clusters.sizes)
+    numbers = [len(stratum.templates) for stratum in strata]
     parts = [
-        means[:, clusters.family_of == f].var(axis=1, ddof=1) / (n * n_families**2)
-        for f, n in enumerate(clusters.sizes)
+        means[:, stratum.templates].var(axis=1, ddof=1) * stratum.scale**2 / n
+        for stratum, n in zip(strata, numbers, strict=True)
     ]
     variance = np.sum(parts, axis=0)
-    spent = np.sum([part**2 / (n - 1) for part, n in zip(parts, clusters.sizes, strict=True)], axis=0)
+    spent = np.sum([part**2 / (n - 1) for part, n in zip(parts, numbers, strict=True)], axis=0)
     freedom = np.where(spent > 0, variance**2 / np.where(spent > 0, spent, 1.0), 1.0)
     return np.sqrt(variance), np.maximum(freedom, 1.0)
 
@@ -269,7 +294,7 @@ def weights_of(clusters: Clusters, resamples: int = RESAMPLES) -> Float[np.ndarr
     return _weights(clusters.templates, clusters.sizes, resamples)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=12)
 def _weights(templates: tuple[tuple[str, str], ...], sizes: tuple[int, ...], resamples: int) -> np.ndarray:
     weights = resample_weights(sizes, Clusters(templates).rng("bootstrap"), resamples)
     weights.setflags(write=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -110,8 +110,12 @@ def judge(claim: Claim, protocol: Protocol, tables: Tables, *, n_layers: int | N
     criteria = _criteria(claim, protocol)
     if claim.joint:
         raise ValueError(f"claim '{claim.id}' compares models: judge it with judge_joint")
-    view = measured(tables, n_layers)
-    return combine([judge_criterion(c, view) for c in criteria if not isinstance(c, JointCriterion)])
+    return _judged(claim, criteria, measured(tables, n_layers))
+
+
+def _judged(claim: Claim, criteria: Sequence[AnyCriterion], view: Measured) -> Judgement:
+    findings = [judge_criterion(c, view) for c in criteria if not isinstance(c, JointCriterion)]
+    return combine(findings, [judge_criterion(c, view) for c in claim.presupposes])
 
 
 def judge_joint(
@@ -142,8 +146,9 @@ def judge_chapter(
     models were run. Joint and untestable claims, and claims without criteria under this protocol, are left
     out; give only claims that apply to the model.
     """
+    view = measured(tables, n_layers)  # one for all claims, so that rows are resampled once
     judgements = {
-        claim.id: judge(claim, protocol, tables, n_layers=n_layers)
+        claim.id: _judged(claim, _criteria(claim, protocol), view)
         for claim in claims
         if claim.untestable is None and not claim.joint and protocol in claim.criteria
     }

@@ -22,6 +22,9 @@ from harness.verdicts.criterion import BLOCKS, ProfileOf
 from harness.verdicts.selectors import Selector
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
+ROWS_KEPT = 4
+"""Selections whose rows a view keeps: resamples of all heads of a model take some 40 MB each."""
+
 Tables = Mapping[str, Effects]
 """One model's tables under one protocol, by experiment name; several seeds already pooled."""
 
@@ -54,9 +57,13 @@ class Rows:
             f"{self.prompts[prompt].text!r}; {len(bad)} of {self.values.size} values are not finite"
         )
 
+    @cached_property
+    def _sampled(self) -> Sampled:
+        return sample(Clusters.of(self.prompts), self.values, self.metric)
+
     def sampled(self) -> Sampled:
         """Means with resamples. Only for finite values."""
-        return sample(Clusters.of(self.prompts), self.values, self.metric)
+        return self._sampled
 
     def sampled_finely(self, i: int) -> Sampled:
         """The mean of row i alone, with many more resamples: for p-values that are corrected for many probes."""
@@ -123,8 +130,23 @@ class Measured:
             raise MissingEvidence(f"the experiment '{experiment}' was not measured (there is: {have})")
         return self.tables[experiment]
 
+    @cached_property
+    def _rows(self) -> dict[tuple[str, Selector, str], Rows]:
+        return {}
+
     def rows(self, experiment: str, select: Selector, metric: str) -> Rows:
-        """The selected rows of one metric. Raises MissingEvidence when nothing was measured that fits."""
+        """The selected rows of one metric; the last few are kept, with their resamples.
+
+        Raises MissingEvidence when nothing was measured that fits.
+        """
+        key = (experiment, select, metric)
+        found = self._rows.pop(key, None) or self._read(*key)
+        self._rows[key] = found
+        if len(self._rows) > ROWS_KEPT:
+            del self._rows[next(iter(self._rows))]
+        return found
+
+    def _read(self, experiment: str, select: Selector, metric: str) -> Rows:
         table = self.table(experiment)
         try:
             values = table.values(metric)

@@ -7,6 +7,7 @@ import numpy as np
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.ranks import spearman
 from harness.steering import read_steering
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.steering_criteria import KlFallsWithDepth, SteeringMoves
@@ -46,8 +47,6 @@ def judge_moves(criterion: SteeringMoves, measured: Measured) -> Finding:
 
 def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     """The 98% interval of Spearman's correlation, resampled over templates, on one side of the bound."""
-    from scipy.stats import spearmanr
-
     effects = measured.table(criterion.experiment)
     found = [(read_steering(probe), i) for i, probe in enumerate(effects.probes)]
     rows = [(s, i) for s, i in found if s is not None and s.direction.unit is criterion.unit]
@@ -67,8 +66,9 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     sampled = sample(Clusters.of(effects.prompts), kl, "kl_nats")
     if np.ptp(sampled.value) == 0.0:
         return invalid("random directions move every block's prompts alike, so no depth is singled out")
-    rho = float(spearmanr(layers, sampled.value).statistic)
-    draws = np.array([spearmanr(layers, draw).statistic for draw in sampled.draws[::_THIN]])
+    depth = np.array([layers], dtype=float)
+    rho = float(spearman(depth, sampled.value[None])[0])
+    draws = spearman(np.repeat(depth, len(sampled.draws), axis=0), sampled.draws)
     low, high = percentile_interval(draws)
     below = min(1.0, 2 * bootstrap_p(draws > criterion.at_most + ROUNDING))
     above = min(1.0, 2 * bootstrap_p(draws < criterion.at_most - ROUNDING))
@@ -98,5 +98,3 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
 
 
 ROUNDING = 1e-9
-_THIN = 10
-"""Every tenth resample: a rank correlation of each takes a while."""

@@ -74,8 +74,9 @@ class Judgement:
 
     @property
     def estimate(self) -> Estimate | None:
-        """The first estimate among the findings: the headline number."""
-        return next((f.estimate for f in self.findings if f.estimate is not None), None)
+        """The headline number: the first estimate of the findings that the verdict rests on, else of any."""
+        deciding = [f for f in self.findings if f.verdict is self.verdict]
+        return next((f.estimate for f in (*deciding, *self.findings) if f.estimate is not None), None)
 
 
 def not_run(reason: str) -> Judgement:
@@ -83,16 +84,23 @@ def not_run(reason: str) -> Judgement:
     return Judgement(verdict=Verdict.NOT_RUN, findings=(), note=reason)
 
 
-def combine(findings: Sequence[Finding]) -> Judgement:
-    """One judgement from a card's findings.
+def combine(findings: Sequence[Finding], presupposed: Sequence[Finding] = ()) -> Judgement:
+    """One judgement from a card's findings, and from those about what it presupposes.
 
     Any invalid finding makes it invalid; else any refuted one refutes; all supported support; else
     inconclusive. All criteria must hold, so the p-value of `supported` is the largest (intersection-union:
     Berger 1982, Technometrics 24:295) and that of `refuted` the smallest times the number of criteria
-    (Bonferroni). Raises ValueError when there is no finding.
+    (Bonferroni). Where what is presupposed is not supported, the claim is inconclusive: no test was made of it. Raises
+    ValueError when there is no finding.
     """
     if not findings:
         raise ValueError("a judgement needs at least one finding")
+    absent = [f for f in presupposed if f.verdict is not Verdict.SUPPORTED]
+    found = (*findings, *presupposed)
+    if absent and Verdict.INVALID not in {f.verdict for f in found}:
+        note = "The claim presupposes what is not found here, so it is neither supported nor refuted."
+        return Judgement(verdict=Verdict.INCONCLUSIVE, findings=(*absent, *findings), note=note)
+    findings = found
     verdicts = {finding.verdict for finding in findings}
     for verdict in (Verdict.INVALID, Verdict.REFUTED):
         if verdict in verdicts:
