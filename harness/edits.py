@@ -7,6 +7,9 @@ Activation names follow TransformerLens. In block `l`
 `attn_out` and `mlp_out` are what the sublayer adds to the residual stream (after any post-norm); `z[l, h]` is
 head h's mix of values before the output projection. q, k, v, o, gate, up, down are the outputs of the block's linear
 modules.
+
+A cut names edges and no activation: in the blocks of its `attn_out` sites the last position does not attend to the
+positions named, in any head, and its attention to the others is renormalised (a score of -inf before the softmax).
 """
 
 from __future__ import annotations
@@ -47,6 +50,11 @@ class Action(StrEnum):
     """value := the value of a named donor: another prompt's run, or a stored vector (a mean)."""
     ADD = "add"
     """value := value + strength x the donor's stored vector: steering."""
+    CUT = "cut"
+    """The last position attends to the others as if these sources were not there: attention-edge knockout.
+
+    Geva et al. 2023 (arXiv:2304.14767). It stands at attn_out, in one block or several.
+    """
 
 
 class InvalidEdit(ValueError):
@@ -82,7 +90,8 @@ class Edit:
 
     `positions` index into the prompt's tokens, negative from the end, None for all. `spot` names positions that each
     prompt has its own of ("operator": see `tasks.spots`); a prompt without any is not measured. `strength` is an
-    addition's. Raises InvalidEdit where the combination has no meaning.
+    addition's. The positions of a cut are its sources, none of them the last position (None: all before it). Raises
+    InvalidEdit where the combination has no meaning.
     """
 
     sites: tuple[Site, ...]
@@ -111,6 +120,14 @@ class Edit:
                 raise InvalidEdit(f"the output of {modules[0]} can be zeroed, whole and by itself, not more")
         if self.positions is not None and not self.positions:
             raise InvalidEdit("an edit at no position does nothing; leave positions out to mean all")
+        if self.action is Action.CUT:
+            self._check_cut()
+
+    def _check_cut(self) -> None:
+        if any(site.stream is not Stream.ATTN_OUT or site.dims for site in self.sites):
+            raise InvalidEdit("a cut is of a block's attention: name attn_out, whole")
+        if self.spot == "last" or -1 in (self.positions or ()):
+            raise InvalidEdit("a cut keeps the last position from others: it is no source itself")
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -124,8 +141,8 @@ class Edit:
 
     @property
     def somewhere(self) -> bool:
-        """Whether it is confined to some positions."""
-        return self.positions is not None or self.spot is not None
+        """Whether it is confined to some positions, as a cut is to what the last one reads."""
+        return self.positions is not None or self.spot is not None or self.action is Action.CUT
 
     @property
     def module(self) -> Stream | None:
@@ -150,6 +167,8 @@ class Edit:
             verb, source = f"{verb} {self.strength:g} x {self.donor} to", ""
         at = "" if self.positions is None else f" at {','.join(map(str, self.positions))}"
         at = at if self.spot is None else f" at {self.spot}"
+        if self.action is Action.CUT:
+            where, at = format_layers(self.layers), f" from{at.removeprefix(' at') or ' all others'}"
         return f"{verb} {where}{source}{at}"
 
 
@@ -216,6 +235,12 @@ def steer(
     """Add a multiple of a named direction at each of these layers; by default at the last position."""
     sites = tuple(Site(layer=layer, stream=stream) for layer in sorted(set(layers)))
     return Edit(sites=sites, action=Action.ADD, donor=direction, strength=strength, positions=positions)
+
+
+def cut(*layers: int, spot: str | None = None, positions: tuple[int, ...] | None = None) -> Edit:
+    """Keep the last position from attending to these positions in each of these blocks; None: to all before it."""
+    sites = tuple(Site(layer=layer, stream=Stream.ATTN_OUT) for layer in sorted(set(layers)))
+    return Edit(sites=sites, action=Action.CUT, spot=spot, positions=positions)
 
 
 def format_layers(layers: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from harness.engine.architectures import BlockModules, body, config, final_norm, resolve_blocks
@@ -120,10 +120,14 @@ class Stack:
         cos, sin = self._arguments[min(enough)][layer]["position_embeddings"]
         return cos, sin
 
-    def operator(self, layer: int, resid_pre: Tensor) -> Tensor:
-        """The attention's or convolution's output, before any post-norm."""
+    def operator(
+        self, layer: int, resid_pre: Tensor, closed: Bool[Tensor, "row pos pos"] | None = None
+    ) -> Tensor:
+        """The attention's or convolution's output, before any post-norm; no attention along `closed` edges."""
         parts = self.blocks[layer]
         arguments = self._arguments[resid_pre.shape[1]][layer]
+        if closed is not None:
+            arguments = {**arguments, "attention_mask": _close(arguments["attention_mask"], closed)}
         normed = parts.pre_operator_norm(resid_pre).to(self.dtype)
         out = parts.operator(hidden_states=normed, **arguments)
         return cast("Tensor", out[0] if isinstance(out, tuple) else out).float()
@@ -170,6 +174,18 @@ class Stack:
         columns = slice(head * parts.head_dim, (head + 1) * parts.head_dim)
         weight = parts.out_proj.weight[:, columns]
         return (z_head.to(weight.dtype) @ weight.T).to(z_head.dtype)
+
+
+def _close(mask: Tensor | None, closed: Bool[Tensor, "row pos pos"]) -> Tensor:
+    """The mask of an attention, [row, 1, pos, pos], with these edges closed; None is a causal one.
+
+    It keeps its kind: true where attention is open, or a number that is added to the scores.
+    """
+    if mask is None:
+        mask = torch.ones(closed.shape[1:], dtype=torch.bool, device=closed.device).tril()[None, None]
+    if mask.dtype == torch.bool:
+        return mask & ~closed[:, None]
+    return mask.expand(len(closed), -1, -1, -1).masked_fill(closed[:, None], -torch.inf)
 
 
 def _record_arguments(model: nn.Module, blocks: list[BlockModules], length: int) -> list[dict[str, Any]]:

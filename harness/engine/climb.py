@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.edits import Edit, Exit, Probe
+from harness.edits import Action, Edit, Exit, Probe
 from harness.engine.blocks import BlockRun
 from harness.engine.editing import (
     Blocks,
@@ -32,7 +32,7 @@ from harness.engine.editing import (
     needs_run,
     only_operator,
 )
-from harness.engine.forest import CONSTANT, Forest, View, ViewKind
+from harness.engine.forest import CONSTANT, Forest, Sources, View, ViewKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,11 @@ def climb(
                         final.copy_(blocks.finish(layer, x, squad.view, base)[:, squad.view.last_of_prompt])
                     else:
                         blocks.advance_(layer, x, squad.view, base)
-            edit_again(blocks, layer, squad, base, donors)
-            enter(blocks, layer, squad, base, donors, chunk_rows)
+            if squad.view.sources is not None:
+                cut_edges(blocks, layer, squad, base, chunk_rows)
+            else:
+                edit_again(blocks, layer, squad, base, donors)
+                enter(blocks, layer, squad, base, donors, chunk_rows)
         resid = base.resid_post
         for row, probe in enumerate(probes):
             if isinstance(probe, Exit) and probe.layer == layer:
@@ -132,6 +135,8 @@ def muster(
         if isinstance(probe, Edit):
             constant = constants and is_constant(probe, vectors)
             kind: ViewKind = CONSTANT if constant else (probe.spot or probe.positions)
+            if probe.action is Action.CUT:
+                kind = Sources(at=probe.spot or probe.positions)
             by_view.setdefault(kind, []).append((row, probe))
     squads = []
     for kind, members in by_view.items():
@@ -147,6 +152,16 @@ def muster(
             )
         )
     return squads
+
+
+def cut_edges(blocks: Blocks, layer: int, squad: Squad, base: BlockRun, chunk_rows: int) -> None:
+    """The block on the variants whose edges it cuts, those that leave the baseline here among them."""
+    entering, view = squad.entering(layer), squad.view
+    squad.state[entering.start : entering.stop] = view.of_nodes(base.resid_pre)
+    for variants in _runs([*squad.again(layer), *entering]):
+        for x, final in _chunks(squad, variants, chunk_rows):
+            blocks.advance_(layer, x, view, base, cut=True)
+            final.copy_(x[:, view.last.tolist()])
 
 
 def edit_again(blocks: Blocks, layer: int, squad: Squad, base: BlockRun, donors: Donors) -> None:
@@ -181,6 +196,12 @@ def _chunks(squad: Squad, variants: slice, chunk_rows: int) -> Iterator[tuple[Te
     edges = [variants.start + n_variants * i // n_chunks for i in range(n_chunks + 1)]
     for part in (slice(a, b) for a, b in pairwise(edges)):
         yield squad.state[part], squad.final[part]
+
+
+def _runs(variants: Sequence[int]) -> list[slice]:
+    """Ascending variants as slices of consecutive ones."""
+    found = [[v for _, v in run] for _, run in groupby(enumerate(variants), lambda iv: iv[1] - iv[0])]
+    return [slice(run[0], run[-1] + 1) for run in found]
 
 
 def _work(squads: Sequence[Squad], n_layers: int, base_rows: int) -> list[float]:

@@ -40,8 +40,10 @@ class Blocks(Protocol):
     ) -> BlockRun:
         """The block on one variant's rows, every activation kept; the output of the module `without` is zero."""
 
-    def advance_(self, layer: int, x: Tensor, view: View, base: BlockRun | None) -> None:
-        """The block on variants it does not edit, in place."""
+    def advance_(
+        self, layer: int, x: Tensor, view: View, base: BlockRun | None, *, cut: bool = False
+    ) -> None:
+        """The block on variants it does not edit, in place; with `cut`, without the edges to the view's sources."""
 
     def finish(self, layer: int, x: Tensor, view: View, base: BlockRun | None) -> Tensor:
         """The last block's output at the view's `last_rows`."""
@@ -181,6 +183,8 @@ def _new_value(edit: Edit, site: Site, old: Tensor, run: BlockRun, donors: Donor
             assert edit.donor is not None
             assert edit.strength is not None
             return old + edit.strength * donors.value(edit.donor, site, old, run, view)
+        case Action.CUT:
+            raise InvalidEdit(f"'{edit}' is of edges: no activation is written")
 
 
 def _activation(run: BlockRun, site: Site) -> Tensor:

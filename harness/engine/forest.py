@@ -14,6 +14,8 @@ suffix      an edit at named positions leaves everything before them as it was i
             rows from the first edited position on are computed; they attend to the baseline's keys and values
 constant    a stream replaced by a constant at every position no longer depends on the tokens: one chain of
             rows, as long as the longest prompt, stands for all prompts
+cut         where the last position is kept from attending to some sources, only its own row changes: one row a
+            prompt, whose attention leaves the sources out in the blocks that are cut
 """
 
 from __future__ import annotations
@@ -33,8 +35,17 @@ ATTENTION_ROWS = 32
 """Rows attended together: short chains are put side by side up to this size, masked from one another."""
 ROOT = -1
 CONSTANT = "constant"
-ViewKind = tuple[int, ...] | str | None
-"""Edited positions, the name of a spot, CONSTANT, or None for every node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What the last position is kept from: positions, the name of a spot, or None for all before it."""
+
+    at: tuple[int, ...] | str | None
+
+
+ViewKind = tuple[int, ...] | str | Sources | None
+"""Edited positions, the name of a spot, CONSTANT, the sources of a cut, or None for every node."""
 Spots = Mapping[str, Sequence[int]]
 """Positions of one prompt by the name of their spot."""
 
@@ -45,7 +56,8 @@ class Block:
 
     Their keys are the baseline rows `base`, then the view's own rows `own` (ancestors before the block, and the
     block itself). `sees[i, j]` says that row i attends to key j, `gap[i, j]` how many positions j lies before i.
-    `last` is the span of the view's `last_rows` that lies in this block.
+    `last` is the span of the view's `last_rows` that lies in this block. `cut[i, j]` says that key j is a source
+    that a cut keeps from row i; None in a view without cuts.
     """
 
     rows: slice
@@ -54,16 +66,23 @@ class Block:
     sees: Bool[np.ndarray, "row key"]
     gap: Int[np.ndarray, "row key"]
     last: slice
+    cut: Bool[np.ndarray, "row key"] | None = None
     _masks: dict[object, Tensor | None] = field(default_factory=dict, repr=False)
 
-    def mask(self, window: int | None, like: Tensor, *, last: Sequence[int] | None = None) -> Tensor | None:
+    def mask(
+        self, window: int | None, like: Tensor, *, last: Sequence[int] | None = None, cut: bool = False
+    ) -> Tensor | None:
         """The additive attention mask, [row, key] (only of the rows `last`, where given); None: plain causal.
 
-        `window` is a sliding window's width in tokens, None for none; `like` gives dtype and device.
+        `window` is a sliding window's width in tokens, None for none; `like` gives dtype and device. With `cut` the
+        block's sources are closed.
         """
-        key = (window, like.dtype, like.device, last is not None)
+        key = (window, like.dtype, like.device, last is not None, cut)
         if key not in self._masks:
             sees = self.sees if window is None else self.sees & (self.gap < window)
+            if cut:
+                assert self.cut is not None, "this view has no sources to cut"
+                sees = sees & ~self.cut
             causal = sees.shape[0] == sees.shape[1] and bool((sees == np.tri(len(sees), dtype=bool)).all())
             if last is not None:
                 sees = sees[[row - self.rows.start for row in last]]
@@ -81,6 +100,7 @@ class View:
 
     `node[r]` is the baseline row that row r stands for; `depth[r]` its position in the prompt; `last[prompt]` the
     row of the prompt's last token; `edited[r]` whether an edit at named positions writes there (None: everywhere).
+    `sources[r]` are the positions that a cut keeps from row r, in a view for cuts.
     """
 
     node: Int[np.ndarray, " row"]
@@ -91,6 +111,7 @@ class View:
     chains: int | None = None
     """Number of equally long unbranched chains the rows are, one after another; None where they branch."""
     whole: bool = False
+    sources: tuple[tuple[int, ...], ...] | None = None
     _cache: dict[object, Any] = field(default_factory=dict, repr=False)
 
     def cached(self, key: object, make: Callable[[], Any]) -> Any:
@@ -185,6 +206,8 @@ class Forest:
             return self.whole
         if kind == CONSTANT:
             return self.constant
+        if isinstance(kind, Sources):
+            return self.cut(kind)
         return self.at([spots.get(kind, ()) if isinstance(kind, str) else kind for spots in self.spots])
 
     def at(self, positions: Sequence[Sequence[int]]) -> View:
@@ -196,12 +219,7 @@ class Forest:
         known: dict[object, int] = {}
         rows: list[tuple[int, int, bool]] = []
         last = []
-        order = (
-            sorted(range(self.n_prompts), key=lambda i: self.paths[i])
-            if self.share
-            else range(self.n_prompts)
-        )
-        for prompt in order:
+        for prompt in self.order:
             path = self.paths[prompt]
             where = {p % len(path) for p in positions[prompt]}
             row = ROOT
@@ -212,7 +230,34 @@ class Forest:
                     rows.append((path[depth], row, depth in where))
                 row = known[name]
             last.append(row)
-        return self._view(rows, [row for _, row in sorted(zip(order, last, strict=True))], edited=True)
+        return self._view(rows, [row for _, row in sorted(zip(self.order, last, strict=True))], edited=True)
+
+    def cut(self, kept_from: Sources) -> View:
+        """The last row of every prompt, its own even where prompts are alike; without sharing, all rows."""
+        rows: list[tuple[int, int, bool]] = []
+        sources: list[tuple[int, ...]] = []
+        last = {}
+        for prompt in self.order:
+            path = self.paths[prompt]
+            for above, node in enumerate(path[-1:] if self.share else path):
+                rows.append((node, len(rows) - 1 if above else ROOT, False))
+            last[prompt] = len(rows) - 1
+            sources += [()] * (len(rows) - len(sources) - 1)
+            sources.append(self._sources(prompt, kept_from))
+        ends = [last[prompt] for prompt in range(self.n_prompts)]
+        return self._view(rows, ends, edited=False, sources=tuple(sources))
+
+    def _sources(self, prompt: int, kept_from: Sources) -> tuple[int, ...]:
+        length, at = self.lengths[prompt], kept_from.at
+        if at is None:
+            return tuple(range(length - 1))
+        return tuple(p % length for p in (self.spots[prompt].get(at, ()) if isinstance(at, str) else at))
+
+    @cached_property
+    def order(self) -> list[int]:
+        """The prompts; where they share nodes, those that begin alike side by side."""
+        prompts = range(self.n_prompts)
+        return sorted(prompts, key=lambda i: self.paths[i]) if self.share else list(prompts)
 
     @cached_property
     def depth(self) -> Int[np.ndarray, " node"]:
@@ -223,7 +268,13 @@ class Forest:
         return depth
 
     def _view(
-        self, rows: list[tuple[int, int, bool]], last: list[int], *, edited: bool, whole: bool = False
+        self,
+        rows: list[tuple[int, int, bool]],
+        last: list[int],
+        *,
+        edited: bool,
+        whole: bool = False,
+        sources: tuple[tuple[int, ...], ...] | None = None,
     ) -> View:
         node = np.array([row[0] for row in rows])
         parent = [row[1] for row in rows]
@@ -232,7 +283,7 @@ class Forest:
         for rows_of in _pack(_segments(parent)):
             ends = [i for i, row in enumerate(last_rows) if rows_of.start <= row < rows_of.stop]
             span = slice(ends[0], ends[-1] + 1) if ends else slice(0, 0)
-            blocks.append(self._block(rows_of, node, parent, span))
+            blocks.append(self._block(rows_of, node, parent, span, sources))
         chains = _segments(parent)
         is_chains = (
             all(parent[c.start] == ROOT for c in chains) and len({c.stop - c.start for c in chains}) == 1
@@ -245,9 +296,17 @@ class Forest:
             blocks=tuple(blocks),
             chains=len(chains) if is_chains else None,
             whole=whole,
+            sources=sources,
         )
 
-    def _block(self, rows: slice, node: np.ndarray, parent: list[int], last: slice) -> Block:
+    def _block(
+        self,
+        rows: slice,
+        node: np.ndarray,
+        parent: list[int],
+        last: slice,
+        sources: tuple[tuple[int, ...], ...] | None,
+    ) -> Block:
         members = range(rows.start, rows.stop)
         above: dict[int, list[int]] = {}  # a segment's first row -> the view's rows before it
         below: dict[int, list[int]] = {}  # a segment's first row -> the baseline rows before those
@@ -280,6 +339,7 @@ class Forest:
             sees=sees,
             gap=self.depth[node[rows]][:, None] - key_depth[None, :],
             last=last,
+            cut=None if sources is None else np.array([np.isin(key_depth, at) for at in sources[rows]]),
         )
 
     def _ancestors(self, node: int) -> list[int]:

@@ -123,15 +123,16 @@ class _FusedBlock:
         allocate: Allocate,
         *,
         last: bool,
+        cut: bool = False,
     ) -> Float[Tensor, "variant row head d_head"]:
-        """z, block by block of the view; with `last`, of the view's `last_rows` only."""
+        """z, block by block of the view; with `last`, of its `last_rows` only; with `cut`, without its sources."""
         z = allocate("z", q.shape, q)
         base_keys, base_values = (None, None) if base is None else (base.keys, base.values)
         for block in view.blocks:
             span = block.last if last else block.rows
             if span.start == span.stop:
                 continue
-            mask = block.mask(self.window, q, last=view.last_rows[span] if last else None)
+            mask = block.mask(self.window, q, last=view.last_rows[span] if last else None, cut=cut)
             for part in _parts(block, span, q):
                 z[part, span] = F.scaled_dot_product_attention(
                     q[part, span].transpose(1, 2),
@@ -215,12 +216,18 @@ class FusedBlocks:
         )
 
     def advance_(
-        self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
+        self,
+        layer: int,
+        x: Float[Tensor, "variant row d_model"],
+        view: View,
+        base: BlockRun | None,
+        *,
+        cut: bool = False,
     ) -> None:
-        """Run the block on variants it does not edit, in place."""
+        """Run the block on variants it does not edit, or whose edges to the view's sources it cuts, in place."""
         block = self.blocks[layer]
         q, k, v = block.qkv(x, view, self.scratch)
-        z = block.attend(q, k, v, view, base, self.scratch, last=False)
+        z = block.attend(q, k, v, view, base, self.scratch, last=False, cut=cut)
         block.add_mlp_(block.add_attention_(x, z), self.scratch)
 
     def finish(

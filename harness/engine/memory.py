@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.edits import Edit, Probe
+from harness.edits import Action, Edit, Probe
 from harness.engine.architectures import config
 from harness.engine.blocks import VOCABULARY_SLAB, Stack
 from harness.engine.readout import logit_rows
@@ -105,7 +105,7 @@ class Budget:
         """Upper bound on the bytes of one pass of these probes over prompts of these lengths."""
         s, tokens = self.shape, sum(lengths)
         edits = [probe for probe in probes if isinstance(probe, Edit)]
-        views = len({edit.spot or edit.positions for edit in edits}) + 1
+        views = len({(edit.action is Action.CUT, edit.spot or edit.positions) for edit in edits}) + 1
         state = len(edits) * tokens * s.d_model
         summit = 4 * len(probes) * len(lengths) * s.d_model
         streams = 1 + self.n_donors

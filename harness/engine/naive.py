@@ -79,8 +79,9 @@ def hooked(model: nn.Module, edit: Edit | None, donor: Values | None) -> Iterato
     for site in edit.sites if edit is not None else ():
         assert edit is not None
         parts = blocks[site.layer]
-        if edit.action is Action.SKIP:
-            handles.append(_skip(parts, site, edit, fired))
+        if edit.action in (Action.SKIP, Action.CUT):
+            hook = _skip if edit.action is Action.SKIP else _cut
+            handles.append(hook(parts, site, edit, fired))
             continue
 
         def write(value: Tensor, site: Site = site, parts: BlockModules = parts) -> Tensor:
@@ -119,6 +120,21 @@ def _skip(parts: BlockModules, site: Site, edit: Edit, fired: set[Site]) -> Any:
         return out
 
     return parts.block.register_forward_hook(around, with_kwargs=True)
+
+
+def _cut(parts: BlockModules, site: Site, edit: Edit, fired: set[Site]) -> Any:
+    def without(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        fired.add(site)
+        x, mask = kwargs["hidden_states"], kwargs["attention_mask"]
+        length = x.shape[1]
+        if mask is None:
+            mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=x.device).tril()
+        mask = mask.clone()
+        shut = False if mask.dtype == torch.bool else -torch.inf
+        mask[..., -1, list(range(length - 1)) if edit.positions is None else list(edit.positions)] = shut
+        return args, {**kwargs, "attention_mask": mask}
+
+    return parts.operator.register_forward_pre_hook(without, with_kwargs=True)
 
 
 def _overwrite(old: Tensor, new: Tensor, edit: Edit, site: Site) -> None:

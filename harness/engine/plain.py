@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from harness.edits import Stream
@@ -41,10 +42,16 @@ class PlainBlocks:
         return run.map(lambda x: x.flatten(0, 1))
 
     def advance_(
-        self, layer: int, x: Float[Tensor, "variant row d_model"], view: View, base: BlockRun | None
+        self,
+        layer: int,
+        x: Float[Tensor, "variant row d_model"],
+        view: View,
+        base: BlockRun | None,
+        *,
+        cut: bool = False,
     ) -> None:
-        """Run the block on variants it does not edit, in place."""
-        mid = self._mid(layer, x, view)
+        """Run the block on variants it does not edit, or whose edges to the view's sources it cuts, in place."""
+        mid = self._mid(layer, x, view, cut=cut)
         x.copy_((mid + self.stack.mlp_out(layer, mid)).view_as(x))
 
     def finish(
@@ -66,9 +73,12 @@ class PlainBlocks:
         """What the operator adds to the stream."""
         return self.stack.attn_out(layer, operator_raw[None])[0]
 
-    def _mid(self, layer: int, x: Tensor, view: View) -> Tensor:
+    def _mid(self, layer: int, x: Tensor, view: View, *, cut: bool = False) -> Tensor:
         rows = self._prompts(x, view)
-        return rows + self.stack.attn_out(layer, self.stack.operator(layer, rows))
+        closed = None
+        if cut:
+            closed = view.cached("closed", lambda: closed_edges(view)).to(rows.device).repeat(len(x), 1, 1)
+        return rows + self.stack.attn_out(layer, self.stack.operator(layer, rows, closed))
 
     def _prompts(self, rows: Tensor, view: View) -> Tensor:
         """The same rows as prompts of equal length, [chain, pos, d_model]."""
@@ -76,6 +86,16 @@ class PlainBlocks:
         length = len(view) // view.chains
         self.stack.prepare(length)
         return rows.reshape(-1, length, rows.shape[-1])
+
+
+def closed_edges(view: View) -> Bool[Tensor, "chain pos pos"]:
+    """True where a row of a chain is kept from a position, in a view for cuts."""
+    assert view.chains is not None, "the plain blocks need prompts of equal length"
+    assert view.sources is not None, "this view has no sources to cut"
+    closed = torch.zeros(len(view), len(view) // view.chains, dtype=torch.bool)
+    for row, sources in enumerate(view.sources):
+        closed[row, list(sources)] = True
+    return closed.view(view.chains, -1, closed.shape[1])
 
 
 @contextmanager

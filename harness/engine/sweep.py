@@ -314,6 +314,8 @@ def _validate(
                 raise InvalidEdit(f"'{probe}': a direction is a stored vector, not a prompt")
             if probe.module is not None and probe.module not in stack.blocks[probe.layers[0]].linears:
                 raise InvalidEdit(f"'{probe}': block {probe.layers[0]} has no module '{probe.module}'")
+            if probe.action is Action.CUT:
+                _validate_cut(stack, items, probe)
             shortest = min(len(item.ids) for item in items)
             if any(not -shortest <= p < shortest for p in probe.positions or ()):
                 raise InvalidEdit(f"'{probe}': a prompt has only {shortest} tokens")
@@ -322,3 +324,14 @@ def _validate(
             continue
         if [len(ids) for ids in donor] != [len(item.ids) for item in items]:
             raise InvalidEdit(f"donor '{name}' must have one prompt per item, of equal token length")
+
+
+def _validate_cut(stack: Stack, items: Sequence[Item], cut: Edit) -> None:
+    for layer in cut.layers:
+        if not stack.blocks[layer].n_heads:
+            raise InvalidEdit(f"'{cut}': block {layer} has no attention, so no edge to cut")
+    for item in items:
+        n = len(item.ids)
+        sources = cut.positions if cut.spot is None else dict(item.spots).get(cut.spot)
+        if any(source % n == n - 1 for source in sources or ()):
+            raise InvalidEdit(f"'{cut}': a source is the last position of the prompt {item.text!r}")

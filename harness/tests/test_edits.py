@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harness.edits import (
@@ -18,6 +18,7 @@ from harness.edits import (
     Probe,
     Site,
     Stream,
+    cut,
     erase,
     format_layers,
     from_json,
@@ -41,12 +42,15 @@ def edits(draw: st.DrawFn) -> Edit:
     """Any edit that can be built, several sites and positions included."""
     action = draw(st.sampled_from(list(Action)))
     blocks = st.builds(Site, layer=LAYERS, stream=st.just(Stream.RESID_POST))
-    kind = blocks if action is Action.SKIP else SITES
+    attention = st.builds(Site, layer=LAYERS, stream=st.just(Stream.ATTN_OUT))
+    kind = {Action.SKIP: blocks, Action.CUT: attention}.get(action, SITES)
     sites = draw(st.lists(kind, min_size=1, max_size=5, unique=True))
     ordered = tuple(sorted(sites, key=lambda s: (s.layer, s.stream, -1 if s.head is None else s.head)))
     donor = draw(st.text(min_size=1, max_size=8)) if action in (Action.PATCH, Action.ADD) else None
     positions = draw(POSITIONS)
     spot = draw(st.none() | st.sampled_from(["operator", "last"])) if positions is None else None
+    if action is Action.CUT:
+        assume(spot != "last" and -1 not in (positions or ()))
     strength = draw(st.floats(-8, 8)) if action is Action.ADD else None
     return Edit(sites=ordered, action=action, positions=positions, donor=donor, spot=spot, strength=strength)
 
@@ -269,3 +273,38 @@ def test_each_maker_of_an_edit_passes_on_what_it_is_given() -> None:
     for edit, action in ((skip(3, 1), Action.SKIP), (erase(3, 1), Action.ZERO)):
         assert edit.sites == tuple(Site(layer=layer, stream=Stream.RESID_POST) for layer in (1, 3))
         assert (edit.action, edit.positions, edit.donor) == (action, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"positions": (0, -1)}, "no source itself"),
+        ({"spot": "last"}, "no source itself"),
+        ({"positions": ()}, "no position"),
+        ({"donor": "mean"}, "donor"),
+        ({"strength": 1.0}, "strength"),
+        ({"sites": (Site(layer=0, stream=Stream.MLP_OUT),)}, "name attn_out, whole"),
+        ({"sites": (Site(layer=0, stream=Stream.Z, head=1),)}, "name attn_out, whole"),
+        ({"sites": (Site(layer=0, stream=Stream.ATTN_OUT, dims=(2,)),)}, "name attn_out, whole"),
+    ],
+)
+def test_a_cut_that_means_nothing_is_refused(fields: dict[str, Any], message: str) -> None:
+    sound: dict[str, Any] = {"sites": (Site(layer=0, stream=Stream.ATTN_OUT),), "action": Action.CUT}
+    Edit(**sound)
+    with pytest.raises(InvalidEdit, match=message):
+        Edit(**{**sound, **fields})
+
+
+@pytest.mark.parametrize(
+    ("probe", "name"),
+    [
+        (cut(4, 3, 5, spot="content"), "cut L3-L5 from content"),
+        (cut(2, positions=(0, -2)), "cut L2 from 0,-2"),
+        (cut(0, 1, 7), "cut L0-L1+L7 from all others"),
+    ],
+)
+def test_cuts_print_and_come_back_from_json(probe: Edit, name: str) -> None:
+    assert str(probe) == name
+    assert from_json(to_json(probe)) == probe
+    assert probe.somewhere
+    assert not zero(Stream.ATTN_OUT, 2).somewhere
