@@ -17,6 +17,8 @@ import numpy as np
 
 from harness.anatomy import Anatomy, Massive
 from harness.checks import Baseline, check, fit, read_baseline
+from harness.continuations import measure_texts
+from harness.degeneration import GENERATED
 from harness.directions import Development, DevelopmentPair
 from harness.donors import DonorRequest, build_donors
 from harness.edits import Probe, Site, to_json
@@ -249,6 +251,9 @@ def _measure(
         if question.massive is not None and experiment.reads_rise:
             first = read_first_token(subject.stack, [item.ids for item in items])
             measured["rise_log10"] = first.rise_log10(question.massive.dim)
+        if experiment.generates:
+            rest = (donors, experiment, question, store, memory_bytes, open_bar)
+            measured |= _texts_resumed(subject, prompts, probes, len(beside), *rest)
         found = subject.baseline(_one_a_family(items, records))
         as_swept = Effects(probes=probes, prompts=records, metrics=measured, baseline=base)
         checks = check(question, as_swept, controlled, found, subject.parity)
@@ -439,7 +444,51 @@ def _sweep_resumed(
                 on_group=keep,
                 on_progress=advance,
             )
-    return dict(kept.metrics), dict(kept.baseline)
+    return {name: kept.metrics[name] for name in names}, dict(kept.baseline)
+
+
+def _texts_resumed(
+    subject: Subject,
+    prompts: DrawnPrompts,
+    probes: tuple[Probe, ...],
+    n_controls: int,
+    donors: Mapping[str, DonorPrompts | DonorVectors],
+    experiment: Experiment,
+    question: Question,
+    store: Store,
+    memory_bytes: int,
+    open_bar: Callable[[str, int], Any],
+) -> dict[str, np.ndarray]:
+    """What the text under each probe is like, begun where an interrupted run stopped; kept beside the sweep's part."""
+    shape = (len(probes) + n_controls, len(prompts.items))
+    kept = store.get_partial(question, shape)
+    known = {} if kept is None else kept.metrics
+    table = {name: known.get(name, np.full(shape, np.nan)) for name in GENERATED}
+    rows = slice(len(probes))
+    missing = set(np.flatnonzero(np.isnan(table["degenerate"][rows]).any(axis=0)).tolist())
+
+    def keep(indices: tuple[int, ...], found: Mapping[str, np.ndarray]) -> None:
+        for name in GENERATED:
+            table[name][rows, list(indices)] = found[name]
+        if kept is not None:
+            store.put_partial(question, replace(kept, metrics={**kept.metrics, **table}))
+
+    if missing:
+        with open_bar(f"{question.cell}, texts", len(probes) * len(missing)) as advance:
+            measure_texts(
+                subject.stack,
+                subject.loaded,
+                [item.ids for item in prompts.items],
+                [item.text for item in prompts.items],
+                probes,
+                donors,
+                new_tokens=experiment.generates,
+                memory_bytes=memory_bytes,
+                only=missing,
+                on_texts=keep,
+                on_progress=advance,
+            )
+    return {name: table[name][rows] for name in GENERATED}
 
 
 def _one_a_family(items: Sequence[Item], records: Sequence[PromptRecord]) -> tuple[Item, ...]:

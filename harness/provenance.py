@@ -18,6 +18,8 @@ _HARNESS = Path(__file__).parent
 MEASURING_CODE = (
     "anatomy.py",
     "checks.py",
+    "continuations.py",
+    "degeneration.py",
     "edits.py",
     "effects.py",
     "directions.py",

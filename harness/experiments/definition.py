@@ -56,6 +56,8 @@ class Experiment:
     """Whether prompts carry the positions that their pair changes and shares (`harness.experiments.patching`); pairs
     that cannot be patched position by position are left out."""
     protocols: tuple[Protocol, ...] = tuple(Protocol)
+    generates: int = 0
+    """Tokens that are written after each prompt under every probe, and measured (`harness.degeneration.GENERATED`)."""
     prompts_per_family: int = PROMPTS_PER_FAMILY
     revision: int = 1
 
@@ -80,7 +82,7 @@ class Experiment:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-_OPTIONAL = ("reads_rise", "families", "donors", "contrasted", "spotted", "runs", "paired")
+_OPTIONAL = ("reads_rise", "families", "donors", "contrasted", "spotted", "runs", "paired", "generates")
 """Fields that stand in the definition only where they say something."""
 
 

@@ -28,10 +28,21 @@ UNITS = {
     "argmax_match": "share",
     "rise_log10": "powers of ten",
     "speedup": "x",
+    "new_tokens": "tokens",
+    "repeated_bigrams": "share",
+    "repeated_trigrams": "share",
+    "same_token": "share",
+    "off_script": "share",
+    "degenerate": "share",
 }
 """Unit of each metric a sweep returns; any other metric prints its own name."""
 
-BOUNDED = frozenset({"top5_overlap", "argmax_match"})
+BOUNDED = frozenset(
+    {
+        *("top5_overlap", "argmax_match"),
+        *("repeated_bigrams", "repeated_trigrams", "same_token", "off_script", "degenerate"),
+    }
+)
 """Metrics that live in [0, 1]."""
 
 
