@@ -3,17 +3,21 @@
 Zeroing a head's z, before the output projection, at every position, in every block. The atlas zeroed something else at
 each scale where it wrote "head": 64 channels of the attention's output in six blocks (0.5B), z in the first six blocks
 (1.5B), 128 channels of the stream (3B). `head_sites` measures the three beside one another, in the same blocks.
+
+Two prompts a family decide nothing about single heads: the cards on resample ablation need the seeds together.
 """
 
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.edits import Stream
-from harness.experiments import MEAN, find_experiment
+from harness.experiments import MEAN, RESAMPLE, find_experiment
 from harness.verdicts.criteria import (
     EffectOrder,
     EffectRatio,
     EveryProbe,
     HeadRank,
+    HeadRanksAgree,
     Part,
+    ProfileOf,
     ShareChange,
     SomeProbe,
     Specialist,
@@ -30,6 +34,11 @@ PROTOCOLS = find_experiment("head_sweep").protocols
 
 STRONGEST_HEAD = Part(experiment="head_sweep", select=EveryHead())
 STRONGEST_BLOCK = Part(experiment="layer_sweep", select=Singles())
+BY_ABLATION = (
+    ProfileOf(experiment="head_sweep", select=EveryHead(), noun="head"),
+    ProfileOf(experiment="head_groups", select=HeadGroups(donor=MEAN, single=True), noun="head"),
+    ProfileOf(experiment="head_resample", select=HeadGroups(donor=RESAMPLE, single=True), noun="head"),
+)
 ATLAS = "1.5B page, head table"
 ONE_PROMPT = "The atlas measured one prompt a family, in the first six blocks."
 
@@ -106,7 +115,8 @@ CLAIMS = (
         id="head-1_5b-specialists",
         sentence="Qwen2.5-1.5B has specialist heads; the strongest is L0H3, on arithmetic.",
         source=ATLAS,
-        falsified_by="L0H3 moving arithmetic by less than 0.5 nats, or less than three times as much as other families",
+        falsified_by="L0H3 moving arithmetic by less than 0.5 nats, by less than three times what it does to other families, or "
+        "less than another head does",
         models=("qwen1_5b",),
         criteria={
             SOUND: (
@@ -116,6 +126,12 @@ CLAIMS = (
                     min_effect_nats=0.5,
                     rationale="half the published effect; three times the others is what separates a specialist from "
                     "a head that everything needs",
+                ),
+                HeadRank(
+                    head=(0, 3),
+                    families=("arithmetic",),
+                    at_most=1,
+                    rationale="the strongest has no head above it",
                 ),
             )
         },
@@ -240,6 +256,44 @@ CLAIMS = (
         },
         expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
         note="Noted after the first run: as head-kv-group-matters.",
+    ),
+    Claim(
+        id="head-resample-none-moves-a-nat",
+        sentence="No single head moves the prediction by a nat when it does what it does in another prompt.",
+        source="this suite: as head-none-moves-a-nat, with nothing that the model itself would not do",
+        falsified_by="one head whose z from another prompt moves the next-token distribution by more than 1 nat on "
+        "average",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={
+            SOUND: (
+                EveryProbe(
+                    experiment="head_resample",
+                    select=HeadGroups(donor=RESAMPLE, single=True),
+                    metric="kl_nats",
+                    at_most=1.0,
+                    rationale="as for zero",
+                ),
+            )
+        },
+    ),
+    Claim(
+        id="head-ranks-survive-ablations",
+        sentence="Zero, mean and resample ablation rank the heads alike.",
+        source="audit page: ablation ranks are preserved; the universal form, of heads",
+        falsified_by="two of the three with a Spearman correlation over all heads below 0.7",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={
+            SOUND: (
+                HeadRanksAgree(
+                    ablations=BY_ABLATION,
+                    at_least=0.7,
+                    rationale="0.7 is the correlation the ledger asks of the profiles over layers; rankings of heads "
+                    "that agree less would name other heads",
+                ),
+            )
+        },
     ),
     Claim(
         id="head-kv-group-matters",

@@ -67,7 +67,7 @@ CLAIMS = (
     ),
     Claim(
         id="full-residual-trivial-audit",
-        sentence="Full-residual patching was trivial, and early pairs were misaligned.",
+        sentence="Full-residual patching was trivial: it gives the run it was patched from.",
         source="audit page",
         falsified_by="a block after which the patched run differs from the run it was patched from",
         models=EVERY_MODEL,

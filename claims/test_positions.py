@@ -8,12 +8,18 @@ The atlas zeroed operators, delimiters and content one token at a time; here all
 as in the atlas's later sweep over all layers. For the first and the last token the two are the same. Effects of whole
 classes are divided by the number of their tokens where a card says "token by token".
 
+The last cards ask where the last token reads: its edges to a class of positions are cut, in windows of a sixth of the
+blocks or in all, after Geva et al. 2023 (arXiv:2304.14767). Token 0 is always a class of its own.
+
 What is expected of SmolLM2-135M, and where one draw is too few for it, was noted after the first run.
 """
 
+import pytest
+
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.edits import Stream
-from harness.experiments import MEAN
+from harness.experiments import MEAN, find_experiment
+from harness.experiments.edges import EDGES
 from harness.statistics.estimate import ANSWER_DROP
 from harness.verdicts.criteria import (
     CellWithin,
@@ -24,7 +30,7 @@ from harness.verdicts.criteria import (
     SpotRatio,
     WorstCase,
 )
-from harness.verdicts.selectors import Spotted
+from harness.verdicts.selectors import Edges, Reach, Spotted
 from harness.verdicts.verdict import Verdict
 
 CHAPTER = "8. Token positions"
@@ -42,6 +48,8 @@ STREAMS = {PUBLISHED: ERASED, SOUND: (Stream.ATTN_OUT, Stream.MLP_OUT)}
 BETWEEN = ("operator", "delimiter", "instruction", "content")
 UNREAD = ("first", *BETWEEN)
 """Every class but the read-out."""
+
+GEVA = "this suite: attention-edge knockout, after Geva et al. 2023 (arXiv:2304.14767)"
 
 LEAST = 0.1
 WHY_LEAST = "the least effect that this suite lets a hub have: below it nothing counts as moved"
@@ -401,6 +409,80 @@ CLAIMS = (
             )
         },
     ),
+    Claim(
+        id="edges-content-carries",
+        sentence="The last token reads the content: kept from it in all blocks, it predicts something else.",
+        source=GEVA,
+        falsified_by="less than 0.1 nats moved without any edge to the content",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                EveryProbe(
+                    experiment=EDGES,
+                    select=Edges(spot="content"),
+                    metric="kl_nats",
+                    at_least=LEAST,
+                    rationale=WHY_LEAST,
+                ),
+            )
+        },
+    ),
+    Claim(
+        id="edges-content-read-late",
+        sentence="It reads the content in the upper half of the blocks more than in the lower half.",
+        source=GEVA,
+        falsified_by="windows of the lower half that move as much on average",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                SpotOutweighs(
+                    experiment=EDGES,
+                    stronger=Edges(spot="content", reach=Reach.UPPER),
+                    weaker=(Edges(spot="content", reach=Reach.LOWER),),
+                    rationale=WHY_MORE,
+                ),
+            )
+        },
+        note="Published of facts in GPT-2 XL and GPT-J: the subject is read in the middle and upper blocks. Here the "
+        "content of twelve task families is asked about.",
+    ),
+    Claim(
+        id="edges-content-done-by-last-sixth",
+        sentence="By the last sixth of the blocks, the content has been read.",
+        source=GEVA,
+        falsified_by="more than 0.1 nats moved without the edges to the content in the last sixth",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                EveryProbe(
+                    experiment=EDGES,
+                    select=Edges(spot="content", reach=Reach.LAST),
+                    metric="kl_nats",
+                    at_most=LEAST,
+                    rationale=WHY_LEAST,
+                ),
+            )
+        },
+    ),
+    Claim(
+        id="edges-first-rests",
+        sentence="Attention to token 0 rests there: without it the last token loses less than without the content.",
+        source="this suite: what attention sinks predict of the last token (Xiao et al. 2024, arXiv:2309.17453)",
+        falsified_by="as much moved without the edges to token 0 as without those to the content",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                SpotOutweighs(
+                    experiment=EDGES,
+                    stronger=Edges(spot="content"),
+                    weaker=(Edges(spot="first"),),
+                    rationale=WHY_MORE,
+                ),
+            )
+        },
+        note="It need not hold: without token 0 the weight that rested there falls on the other tokens, and what the "
+        "last one then reads of them is more than it ever did.",
+    ),
 )
 
 
@@ -412,3 +494,10 @@ def test_positions(cell, judge):
 def test_positions_effects(effects_cell, effects, snapshot):
     """The effect of each class of positions at each block, against the last accepted measurement."""
     assert effects(SWEEP, effects_cell) == snapshot
+
+
+def test_positions_edges_effects(effects_cell, effects, snapshot):
+    """The effect of each cut of the last token's edges, against the last accepted measurement."""
+    if effects_cell.protocol not in find_experiment(EDGES).protocols:
+        pytest.skip("the atlas cut no edges: there is nothing published to measure")
+    assert effects(EDGES, effects_cell) == snapshot

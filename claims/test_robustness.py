@@ -24,6 +24,7 @@ from harness.verdicts.criteria import (
     ProfilesAgree,
     SameTop,
     StableOverSeeds,
+    SteeringSlope,
     TopInFamilies,
     TopMoves,
 )
@@ -105,6 +106,25 @@ CLAIMS = (
         models=EVERY_MODEL,
         over_seeds=True,
         criteria={SOUND: (SameTop(conditions=MLP_BANDS, rationale=SEPARATED),)},
+    ),
+    Claim(
+        id="length-steering-rises",
+        sentence="At every length there is a block at which the right answer rises with the factual direction's "
+        "strength: length does not turn its sign.",
+        source="this suite: the universal form of the atlas's remark on steering and length, of the sign",
+        falsified_by="a length at which no block has a positive slope",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={
+            SOUND: tuple(
+                SteeringSlope(
+                    experiment=f"steering_{band}",
+                    rationale="a sign: the slope's interval lies above 0 in each band, at a block that the other half "
+                    "of the templates chose",
+                )
+                for band in ("short", "medium", "long")
+            )
+        },
     ),
     Claim(
         id="wording-hub-stays",

@@ -134,7 +134,7 @@ CLAIMS = (
         id="knockout-1_5b-l21",
         sentence="At 1.5B the best knockout, at L21, is hardly selective, and the others harm everything else more.",
         source=PAGE_1_5B,
-        falsified_by="a selectivity of a nat at L21",
+        falsified_by="a selectivity of a nat at L21, or facts losing more than other tasks at L2, L3, L16 or L19",
         models=(MEDIUM,),
         criteria={
             PUBLISHED: (
@@ -157,7 +157,13 @@ CLAIMS = (
                     for layer in (2, 3, 16, 19)
                 ),
             ),
-            SOUND: (KnockoutSelects(layer=21, at_most=1.0, rationale=WHY_NAT),),
+            SOUND: (
+                KnockoutSelects(layer=21, at_most=1.0, rationale=WHY_NAT),
+                *(
+                    KnockoutSelects(layer=layer, at_most=0.0, rationale="others lose as much, or more")
+                    for layer in (2, 3, 16, 19)
+                ),
+            ),
         },
         published=(
             Published(value=0.24, unit="x", what="selectivity at L21, -2", source=PAGE_1_5B),
@@ -199,9 +205,9 @@ CLAIMS = (
     ),
     Claim(
         id="knockout-facts-selective",
-        sentence="At some block, taking the factual direction away removes facts and spares other tasks.",
+        sentence="At one of the blocks steered, taking the factual direction away removes facts and spares other tasks.",
         source="this suite: the universal form of the atlas's claim",
-        falsified_by="no block at which facts drop by a nat more than other tasks",
+        falsified_by="none of them at which facts drop by a nat more than other tasks",
         models=EVERY_MODEL,
         criteria={
             PUBLISHED: (
@@ -216,9 +222,9 @@ CLAIMS = (
     ),
     Claim(
         id="knockout-facts-index",
-        sentence="At some block, facts lose at least three times what other tasks lose.",
+        sentence="At one of the blocks steered, facts lose at least three times what other tasks lose.",
         source=OURS,
-        falsified_by="no block with an index of 0.5 and a selectivity of 0.1 nats",
+        falsified_by="none of them with an index of 0.5 and a selectivity of 0.1 nats",
         models=EVERY_MODEL,
         criteria={
             SOUND: (
@@ -233,7 +239,7 @@ CLAIMS = (
     ),
     Claim(
         id="knockout-facts-beats-random",
-        sentence="At some block, it is more selective than random directions of its length.",
+        sentence="At one of the blocks steered, it is more selective than random directions of its length.",
         source=OURS,
         falsified_by="at every block, random directions that are as selective",
         models=EVERY_MODEL,

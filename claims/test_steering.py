@@ -6,6 +6,10 @@ model, and it is compared with random, shuffled and wrong-task directions of tha
 half of the templates is judged at the block that the other half chose. In `published` it has whatever length comes out,
 as in the atlas, which read the answer's raw logit: that is not shift-invariant, and is not measured here.
 
+Text is written greedily, with the direction added at every step, at an early and a late block. A continuation counts as
+degenerate where it has lost 30% of the distinct bigrams that the unedited one of the same prompt has, or gained 30% of
+letters of another script; a salad of ordinary words passes (`harness.degeneration`).
+
 What is expected of SmolLM2-135M, and where one draw is too few for it, was noted after the first run.
 """
 
@@ -13,10 +17,11 @@ from math import log
 
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.experiments import find_experiment
-from harness.steering import Unit
+from harness.steering import Kind, Unit
 from harness.verdicts.criteria import (
     BeatsControls,
     BestSteered,
+    EveryProbe,
     Gain,
     KlFallsWithDepth,
     SteeringFalls,
@@ -26,6 +31,7 @@ from harness.verdicts.criteria import (
     SteeringSigns,
     SteeringSlope,
 )
+from harness.verdicts.selectors import Steered
 from harness.verdicts.verdict import Verdict
 
 CHAPTER = "10. Steering"
@@ -44,11 +50,37 @@ WHY_MARGIN = "beyond controls by the least effect that counts; 95% of random dir
 WHY_FACTOR = "the ledger asks for twice the probability, where 3.3 times is published"
 WHY_SIGN = "a sign: the slope's interval lies on one side of 0"
 WHY_SPEARMAN = "the ledger asks for a correlation beyond -0.6"
+WHY_MOST = "the ledger's bound: more than half of the texts"
+WHY_FEW = "the ledger's bound: fewer than a fifth of the texts"
+WRITTEN = "steering_generation"
+LEDGER_STRONG, LEDGER_WEAK = (2.0, 4.0, 8.0), (0.5, 1.0)
 
 
 def _beats(layer: int) -> BeatsControls:
     return BeatsControls(experiment="steering_controls", layer=layer, rationale=WHY_MARGIN)
 
+
+def _degenerate(
+    strengths: tuple[float, ...],
+    *kinds: Kind,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> EveryProbe:
+    """The share of degenerate texts, at each block and strength."""
+    return EveryProbe(
+        experiment=WRITTEN,
+        select=Steered(strengths=strengths, kinds=kinds),
+        metric="degenerate",
+        at_least=at_least,
+        at_most=at_most,
+        rationale=WHY_MOST if at_most is None else WHY_FEW,
+    )
+
+
+LEDGER = (
+    _degenerate(LEDGER_STRONG, Kind.TARGET, at_least=0.5),
+    _degenerate(LEDGER_WEAK, Kind.TARGET, at_most=0.2),
+)
 
 CLAIMS = (
     Claim(
@@ -76,13 +108,14 @@ CLAIMS = (
         id="steering-extreme-degeneration",
         sentence="Strong positive steering, from a strength of 2, makes the text degenerate.",
         source=PAGE_0_5B,
-        falsified_by="text that repeats itself no more at 2 than without steering",
+        falsified_by="at one of the blocks, half of the texts intact at 2 or more, or a fifth of them degenerate at 1",
         models=(SMALL,),
+        criteria={PUBLISHED: LEDGER, SOUND: LEDGER},
         published=(
             Published(value=2, unit="", what="strength from which text degenerates", source=PAGE_0_5B),
         ),
-        untestable="the suite reads one next token: generation under steering, with its repetition and its off-script "
-        "share, is not there yet; and a strength in lengths of the difference of means is another one at each block",
+        note="Published in lengths of the difference of means, which is 36 at L21 and 1.4 at L2, where its own best "
+        "boost is at 4; in sound the strengths are lengths of the stream.",
     ),
     Claim(
         id="steering-1_5b-l2-inert",
@@ -259,25 +292,25 @@ CLAIMS = (
     ),
     Claim(
         id="steering-facts-raised",
-        sentence="At some block, the factual direction raises the right answer.",
+        sentence="At one of the blocks steered, half the stream's length of the factual direction raises the right answer.",
         source=OURS,
-        falsified_by="no block at which half the stream's length of it raises the answer by 0.1 nats",
+        falsified_by="none of them at which half the stream's length of it raises the answer by 0.1 nats",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringGain(at_least=LEAST, rationale=WHY_LEAST),)},
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-facts-rises",
-        sentence="At some block, the right answer rises with the strength of the factual direction, through 0.",
+        sentence="At one of the blocks steered, the right answer rises with the strength of the factual direction, through 0.",
         source=OURS,
-        falsified_by="no block with a positive slope",
+        falsified_by="none of them with a positive slope",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringSlope(rationale=WHY_SIGN),)},
         note="Weaker than 'raised': a direction that only harms when it is taken away has a positive slope too.",
     ),
     Claim(
         id="steering-facts-beats-controls",
-        sentence="At some block, it raises the right answer more than control directions of its length do.",
+        sentence="At one of the blocks steered, it raises the right answer more than control directions of its length do.",
         source=OURS,
         falsified_by="at every block, a control that raises it as much",
         models=EVERY_MODEL,
@@ -323,15 +356,20 @@ CLAIMS = (
         for name, sentence, falsified_by, criterion in (
             (
                 "stance-contrast-steers",
-                "At some block, the contrast of affirmative and negative prompts steers towards yes.",
-                "no block with a positive slope",
+                "At one of the blocks steered, the contrast of affirmative and negative prompts steers towards yes.",
+                "none of them with a positive slope",
                 SteeringSlope(experiment="steering_stance", gain=Gain.MARGIN, rationale=WHY_SIGN),
             ),
             (
                 "stance-contrast-beats-controls",
-                "At some block, it does so more than control directions of its length.",
+                "At one of the blocks steered, it does so more than two random, a shuffled and a wrong-task direction do.",
                 "at every block, a control that does as much",
-                BeatsControls(experiment="steering_stance", gain=Gain.MARGIN, rationale=WHY_MARGIN),
+                BeatsControls(
+                    experiment="steering_stance",
+                    gain=Gain.MARGIN,
+                    random_share=1.0,
+                    rationale="beyond every control by the least effect that counts",
+                ),
             ),
             (
                 "stance-few-steer-backwards",
@@ -364,6 +402,63 @@ CLAIMS = (
         criteria={SOUND: (KlFallsWithDepth(at_most=-0.6, unit=Unit.FIXED, rationale=WHY_SPEARMAN),)},
         note="The stream grows with depth in most models, so that one length is a smaller and smaller share of it.",
     ),
+    Claim(
+        id="steering-text-ledger-threshold",
+        sentence="Text degenerates from a step of twice the stream's length on, and not before one of its length.",
+        source="this suite: the universal form of the claim about Qwen2.5-0.5B, in lengths of the stream",
+        falsified_by="at one of the blocks, half of the texts intact at 2 or more, or a fifth of them degenerate at 1",
+        models=EVERY_MODEL,
+        criteria={SOUND: LEDGER},
+    ),
+    Claim(
+        id="steering-text-kept-by-a-quarter",
+        sentence="A step of a quarter of the stream's length at every token leaves text as it is, in any direction.",
+        source=OURS,
+        falsified_by="a direction and a block of which it makes a fifth of the texts degenerate",
+        models=EVERY_MODEL,
+        criteria={SOUND: (_degenerate((0.25,), at_most=0.2),)},
+        note="The direction of facts and a random one. A text may become another one and count as intact.",
+    ),
+    *(
+        Claim(
+            id=name,
+            sentence=sentence,
+            source=OURS,
+            falsified_by="a block and a strength of 4 or more that leave half of the texts intact",
+            models=EVERY_MODEL,
+            criteria={SOUND: (_degenerate((4.0, 8.0), kind, at_least=0.5),)},
+        )
+        for name, sentence, kind in (
+            (
+                "steering-text-lost-to-facts",
+                "From four lengths of the stream on, the factual direction makes most texts degenerate.",
+                Kind.TARGET,
+            ),
+            (
+                "steering-text-lost-to-random",
+                "From four lengths of the stream on, a random direction makes most texts degenerate.",
+                Kind.RANDOM,
+            ),
+        )
+    ),
+    Claim(
+        id="steering-text-stays-in-script",
+        sentence="Whatever the step, text stays in the script of its prompt: what degenerates repeats itself.",
+        source=OURS,
+        falsified_by="a step that makes a tenth of the characters letters of another script",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                EveryProbe(
+                    experiment=WRITTEN,
+                    select=Steered(strengths=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0)),
+                    metric="off_script",
+                    at_most=0.1,
+                    rationale="a tenth of the characters: a word of them",
+                ),
+            )
+        },
+    ),
 )
 
 
@@ -375,3 +470,8 @@ def test_steering(cell, judge):
 def test_steering_effects(effects_cell, effects, snapshot):
     """The effect of each direction at each block and strength, against the last accepted measurement."""
     assert effects("steering_sweep", effects_cell) == snapshot
+
+
+def test_steering_texts(effects_cell, effects, snapshot):
+    """What the texts under each direction and strength are like, against the last accepted measurement."""
+    assert effects("steering_generation", effects_cell) == snapshot

@@ -1,20 +1,25 @@
 """Chapter: what do attention and MLP add, each by itself, and does it matter how it is taken away?
 
-Four ablations of what a sublayer adds to the stream, at every position: zero; its mean (token 0's apart); what it adds
-in another prompt of the family (resample); a random direction of the same norm (noise). The atlas zeroed MLPs, on other
-prompts at each scale, and what it called mean and resample ablation of whole layers were zero and noise: a hook that
-handled tuples alone.
+Six ablations of what a sublayer adds to the stream, at every position: zero; its mean (token 0's apart); what it adds
+in another prompt of the family (resample); a random direction of the same norm (noise); what it adds in the other
+prompt of the pair, the corrupt one's in the clean run or the clean one's in the corrupt run. The last two are
+experiments of their own, with the same questions: templates are resampled together, prompts are not paired.
+
+The atlas zeroed MLPs, on other prompts at each scale, and what it called mean and resample ablation of whole layers
+were zero and noise: a hook that handled tuples alone.
 """
 
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.edits import Stream
-from harness.experiments import MEAN, NOISE, RESAMPLE
+from harness.experiments import CLEAN, CORRUPT, MEAN, NOISE, RESAMPLE
 from harness.verdicts.criteria import (
+    Condition,
     EffectOrder,
     EffectRatio,
     ExtremeLayer,
     Part,
     ProfileOf,
+    ProfilesAgree,
     RankAgreement,
     SameEffect,
     ShareChange,
@@ -32,7 +37,17 @@ PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 
 def _profile(stream: Stream, donor: str | None = None) -> ProfileOf:
     noun = "MLP" if stream is Stream.MLP_OUT else "attention"
-    return ProfileOf(experiment="sublayer_sweep", select=Sublayer(stream=stream, donor=donor), noun=noun)
+    experiment = {CORRUPT: "sublayer_corrupt", CLEAN: "sublayer_clean"}.get(donor or "", "sublayer_sweep")
+    return ProfileOf(experiment=experiment, select=Sublayer(stream=stream, donor=donor), noun=noun)
+
+
+def _like_zero(stream: Stream, name: str, donor: str) -> ProfilesAgree:
+    """Over layers, the ablation agrees with zero."""
+    conditions = (
+        Condition(name="zero", parts=(_profile(stream),)),
+        Condition(name=name, parts=(_profile(stream, donor),)),
+    )
+    return ProfilesAgree(conditions=conditions, at_least=0.7, rationale=WHY_RANKS)
 
 
 MLPS = _profile(Stream.MLP_OUT)
@@ -43,6 +58,14 @@ STRONGEST_BLOCK = Part(experiment="layer_sweep", select=Singles())
 WHY_RANKS = "0.7 is the correlation the ledger asks for; profiles that agree less would name other layers"
 WHY_FIRST = "first by the suite's rule for every location; no margin is claimed"
 ATLAS = "1.5B page, module table"
+OTHER_ABLATIONS = (
+    ("mean", MEAN, "its mean"),
+    ("resample", RESAMPLE, "what it adds in another prompt of the family"),
+    ("noise", NOISE, "a random direction of the same norm"),
+    ("clean-to-corrupt", CORRUPT, "what it adds in the corrupt prompt of the pair"),
+    ("corrupt-to-clean", CLEAN, "in the corrupt run, what it adds in the clean one"),
+)
+"""The atlas's five beside zero."""
 
 CLAIMS = (
     Claim(
@@ -250,7 +273,7 @@ CLAIMS = (
     ),
     Claim(
         id="ablation-zero-largest",
-        sentence="Zero ablation gives the largest effects; mean and resample ablation give smaller ones that agree "
+        sentence="Zero ablation of MLPs gives the largest effects; mean and resample ablation give smaller ones that agree "
         "with it in rank.",
         source="audit page: partially confirmed",
         falsified_by="mean or resample ablation of MLPs doing more, over layers, or naming other layers",
@@ -283,7 +306,7 @@ CLAIMS = (
     ),
     Claim(
         id="ablation-rank-preserved",
-        sentence="The three strongest layers are the same whichever ablation is used.",
+        sentence="The strongest layers are the same whichever ablation is used: two of the three strongest MLPs, of any two.",
         source="audit page: partially confirmed",
         falsified_by="two of zero, mean and resample sharing fewer than two of their three strongest MLPs",
         models=EVERY_MODEL,
@@ -314,9 +337,9 @@ CLAIMS = (
     ),
     Claim(
         id="zero-ablation-conservative",
-        sentence="Zero ablation is the conservative choice.",
+        sentence="Zero ablation of MLPs is the conservative choice.",
         source="decision log",
-        falsified_by="zero ablation of MLPs doing more than mean and resample ablation: it then overstates necessity",
+        falsified_by="zero ablation of MLPs doing more than mean ablation: it then overstates necessity",
         models=EVERY_MODEL,
         criteria={
             SOUND: (
@@ -353,6 +376,27 @@ CLAIMS = (
                     rationale="an order, without a margin",
                 ),
             )
+        },
+    ),
+    *(
+        Claim(
+            id=f"ablation-{name}-agrees",
+            sentence=f"Replacing an MLP's output by {said} ranks the layers as zero does.",
+            source="audit page, six ablation types: the universal form, each type beside zero",
+            falsified_by="a Spearman correlation below 0.7 between the two profiles over layers",
+            models=EVERY_MODEL,
+            criteria={SOUND: (_like_zero(Stream.MLP_OUT, name, donor),)},
+        )
+        for name, donor, said in OTHER_ABLATIONS
+    ),
+    Claim(
+        id="ablation-attention-agrees",
+        sentence="Of attention, each of the five other ablations ranks the layers as zero does.",
+        source="audit page, six ablation types: the universal form, of attention",
+        falsified_by="one of the five with a Spearman correlation below 0.7",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: tuple(_like_zero(Stream.ATTN_OUT, name, donor) for name, donor, _ in OTHER_ABLATIONS)
         },
     ),
     *(

@@ -8,20 +8,25 @@
 | skip_latency| time a run, middle third erased by hooks    | time a run, middle third routed around |
 | head_sweep  | not measured yet                            | zero z of each query head of each block |
 | head_groups | the atlas has none                          | the mean of each head and key-value group |
+| head_resample | the atlas has none                        | z of each head from another prompt of the family |
 | head_sites  | z, and channels of two outputs called heads | - |
 | sublayer_sweep | zero what each MLP adds      | zero, mean, resample, noise for what attention and MLP add |
+| sublayer_corrupt, sublayer_clean | the run into itself | what they add in the other prompt of the pair |
 | module_sweep | (the same) | zero the output of each linear module |
 | massive_writes | the atlas has none                       | zero what each MLP adds to one number of token 0 |
 | hub_mechanism  | the atlas has none                       | set, zero and move that number: see MechanismEdit |
 | position_sweep | erase each block at a class of positions | zero what attention and MLP add there; mean at token 0 |
+| attention_edges | the atlas has none | the last position kept from a class of positions, in a window of blocks |
 | patching_noising | the clean run's whole stream, into itself | the corrupt run's activations into the clean run |
 | patching_denoising | the same, into the corrupt run | the clean run's activations into the corrupt run |
 | steering_sweep | add multiples of a raw difference of means | add lengths of the stream along it, and along controls |
 | steering_controls | | twenty random directions, shuffled families and a wrong task beside it |
 | steering_stance | the atlas has none | add the difference of affirmative and negative prompts |
 | steering_depth | the atlas has none | add random directions at every block, of two lengths |
+| steering_generation | text under raw differences of means | under lengths of the stream, and a random direction |
 | layers_short, layers_medium, layers_long | erase each block; zero each MLP | skip each block; zero each MLP |
 | layers_natural, layers_extended | erase each block | skip each block |
+| steering_short, steering_medium, steering_long | no measurement | add the factual direction, and random ones |
 
 The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
 the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
@@ -32,7 +37,17 @@ and 21. Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
 
 from __future__ import annotations
 
-from harness.experiments import blocks, heads, massive, patching, positions, robustness, steering, sublayers
+from harness.experiments import (
+    blocks,
+    edges,
+    heads,
+    massive,
+    patching,
+    positions,
+    robustness,
+    steering,
+    sublayers,
+)
 from harness.experiments.blocks import ATLAS_SETS, layer_sets
 from harness.experiments.definition import (
     CLEAN,
@@ -73,7 +88,7 @@ __all__ = [
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for part in (blocks, heads, sublayers, massive, positions, patching, steering, robustness)
+    for part in (blocks, heads, sublayers, massive, positions, edges, patching, steering, robustness)
     for experiment in part.EXPERIMENTS
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.anatomy import Anatomy
 from harness.edits import Action, Edit, Probe, Site, Stream, patch, zero
-from harness.experiments.definition import MEAN, Experiment
+from harness.experiments.definition import MEAN, RESAMPLE, Experiment
 from harness.protocols import Protocol
 
 SITE_LAYERS = 6
@@ -38,6 +38,15 @@ def _head_groups(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     return tuple(edits)
 
 
+def _head_resample(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    """Each head's z from another prompt of the family."""
+    return tuple(
+        patch(Stream.Z, layer, RESAMPLE, head)
+        for layer in range(anatomy.n_layers)
+        for head in range(anatomy.heads[layer])
+    )
+
+
 def _head_sites(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     """Three things that were called a head: z, and as many channels of the attention's output and of the stream."""
     edits: list[Probe] = []
@@ -61,6 +70,7 @@ def spread(n_layers: int, n: int) -> tuple[int, ...]:
     return tuple(round(i * (n_layers - 1) / (n - 1)) for i in range(n))
 
 
+# head_groups and head_resample have the same prompts, which are among head_sweep's.
 EXPERIMENTS = (
     Experiment(
         name="head_sweep",
@@ -74,6 +84,14 @@ EXPERIMENTS = (
         probes=_head_groups,
         reads_widths=True,
         donors=(MEAN,),
+        protocols=(Protocol.SOUND,),
+        prompts_per_family=2,
+    ),
+    Experiment(
+        name="head_resample",
+        probes=_head_resample,
+        reads_heads=True,
+        donors=(RESAMPLE,),
         protocols=(Protocol.SOUND,),
         prompts_per_family=2,
     ),

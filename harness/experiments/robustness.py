@@ -5,6 +5,10 @@ the atlas's length study. Its "long" prompts have 40 to 100 tokens, which is `me
 costs what 70 of the suite do, so a band has the fewer questions the longer it is: those of a longer band are among
 those of every shorter one.
 
+`steering_short` to `steering_long` add the factual direction to the questions of three bands. It is the one of
+`steering_sweep`, computed on bare development prompts. An edit at the last position costs a row, however long the
+prompt; four questions a family use each of a band's lengths once.
+
 `layers_extended` measures the four families that the suite `extended` adds; the other twelve are layer_sweep's.
 """
 
@@ -13,10 +17,15 @@ from __future__ import annotations
 from harness.anatomy import Anatomy
 from harness.edits import Probe, Stream, erase, skip, zero
 from harness.experiments.definition import Experiment
+from harness.experiments.steering import CONTROL, FACTS, N_RANDOM, random_directions
 from harness.protocols import Protocol
+from harness.steering import controlled_blocks, ladder
 
 LENGTH_FAMILIES = ("copying", "json_schema", "factual_recall", "code_semantics")
 """Of the suites `short`, `medium` and `long`: those of the atlas's length study."""
+STEERED_FAMILIES = ("factual_recall", "copying")
+"""Of the same suites: the skill that is steered, and another one."""
+BAND_STRENGTHS = (-CONTROL, CONTROL, 1.0)
 ADDED_FAMILIES = (
     "instruction_following",
     "string_decoding",
@@ -69,10 +78,35 @@ def _band(suite: str, prompts_per_family: int) -> Experiment:
     )
 
 
+def _steering(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    blocks, drawn = controlled_blocks(anatomy.n_layers), random_directions(N_RANDOM)
+    return (
+        *ladder(FACTS, blocks[:1], (0.0,)),
+        *ladder(FACTS, blocks, BAND_STRENGTHS),
+        *(edit for way in drawn for edit in ladder(way, blocks, (-CONTROL, CONTROL))),
+    )
+
+
+def _steered_band(suite: str, prompts_per_family: int) -> Experiment:
+    return Experiment(
+        name=f"steering_{suite}",
+        probes=_steering,
+        suite=suite,
+        families=STEERED_FAMILIES,
+        donors=tuple(map(str, (FACTS, *random_directions(N_RANDOM)))),
+        contrasted=True,
+        protocols=(Protocol.SOUND,),
+        prompts_per_family=prompts_per_family,
+    )
+
+
 EXPERIMENTS = (
     _band("short", 3),
     _band("medium", 2),
     _band("long", 1),
+    _steered_band("short", 8),
+    _steered_band("medium", 8),
+    _steered_band("long", 4),
     Experiment(name="layers_natural", probes=_blocks, suite="natural", prompts_per_family=5),
     Experiment(
         name="layers_extended",

@@ -35,6 +35,11 @@ N_CONTROLS = 20
 """Random directions at the blocks that claims name, as the ledger asks for."""
 N_SHUFFLED = 2
 N_PROFILED = 3
+WRITTEN_STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Of texts, in lengths of the block's stream."""
+RAW_WRITTEN_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""The ledger's, in lengths of the difference of means."""
+NEW_TOKENS = 24
 
 FACTS = Direction(kind=Kind.TARGET, skill="factual_recall")
 RAW_FACTS = Direction(kind=Kind.TARGET, skill="factual_recall", unit=Unit.RAW)
@@ -98,6 +103,19 @@ def _steering_depth(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     return _controls(range(anatomy.n_layers), (CONTROL,), directions)
 
 
+def _steering_generation(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    """At the first and the last of the blocks that claims name: an early and a late one."""
+    named = controlled_blocks(anatomy.n_layers)
+    blocks = tuple(dict.fromkeys((named[0], named[-1])))
+    if protocol is Protocol.PUBLISHED:
+        return _distinct(_unsteered(RAW_FACTS, blocks) + ladder(RAW_FACTS, blocks, RAW_WRITTEN_STRENGTHS))
+    return _distinct(
+        _unsteered(FACTS, blocks)
+        + ladder(FACTS, blocks, WRITTEN_STRENGTHS)
+        + _controls(blocks, WRITTEN_STRENGTHS, random_directions(1))
+    )
+
+
 def _controls(
     blocks: Sequence[int], strengths: Sequence[float], directions: Sequence[Direction]
 ) -> tuple[Edit, ...]:
@@ -152,6 +170,14 @@ EXPERIMENTS = (
         donors=_names(*random_directions(N_PROFILED), *random_directions(N_PROFILED, Unit.FIXED)),
         protocols=SOUND_ONLY,
         prompts_per_family=2,
+    ),
+    Experiment(
+        name="steering_generation",
+        probes=_steering_generation,
+        families=("factual_recall", "copying", "code_syntax"),
+        donors=_names(FACTS, RAW_FACTS, *random_directions(1)),
+        generates=NEW_TOKENS,
+        prompts_per_family=6,
     ),
 )
 """The protocols share their donors, as they share all that is not a probe."""

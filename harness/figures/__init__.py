@@ -8,6 +8,7 @@ patching   moving activations between the two prompts of a pair
 families   skipping each block, by task family
 bands      removing each block and MLP, on longer and on reworded prompts
 steering   adding a direction, against its strength and beside random ones
+generation what is written while it is added
 knockout   taking it away: what its skill and what other tasks lose
 """
 
@@ -23,6 +24,8 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
+from harness.figures.edges import draw_edges
+from harness.figures.generation import GENERATION, draw_generation
 from harness.figures.patching import draw_patching
 from harness.figures.positions import draw_positions
 from harness.figures.robustness import draw_bands, draw_families
@@ -254,10 +257,11 @@ FIGURES = (
     ),
     FigureKind(
         name="sublayers",
-        needs=("sublayer_sweep",),
+        needs=("sublayer_sweep", "sublayer_corrupt", "sublayer_clean"),
         caption="effect of each attention and MLP, by block and by ablation",
         draw=draw_sublayers,
         chapter="sublayer_sweep",
+        all_needed=False,
     ),
     FigureKind(
         name="positions",
@@ -265,6 +269,13 @@ FIGURES = (
         caption="effect of each class of token positions, by block",
         draw=draw_positions,
         chapter="position_sweep",
+    ),
+    FigureKind(
+        name="edges",
+        needs=("attention_edges",),
+        caption="effect of cutting the last token's attention to each class of positions, by window of blocks",
+        draw=draw_edges,
+        chapter="attention_edges",
     ),
     FigureKind(
         name="patching",
@@ -294,6 +305,13 @@ FIGURES = (
         caption="what a direction does to the answer against its strength, with random directions of its length",
         draw=draw_steering,
         chapter="steering_stance",
+    ),
+    FigureKind(
+        name="generation",
+        needs=(GENERATION,),
+        caption="how much of the text degenerates, against the strength of the factual and of a random direction",
+        draw=draw_generation,
+        chapter=GENERATION,
     ),
     FigureKind(
         name="knockout",

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.edits import Stream
 from harness.effects import Effects
-from harness.experiments import MEAN, NOISE, RESAMPLE
+from harness.experiments import CLEAN, CORRUPT, MEAN, NOISE, RESAMPLE
 from harness.protocols import Protocol
 from harness.verdicts.selectors import Sublayer
 
@@ -19,7 +19,11 @@ LINES = {
     NOISE: ("noise of the same norm", "#888888"),
     RESAMPLE: ("from another prompt", "#1b9e77"),
     MEAN: ("its mean", "#2166ac"),
+    CORRUPT: ("from the corrupt prompt", "#7b3294"),
+    CLEAN: ("in the corrupt run, from the clean one", "#c2a5cf"),
 }
+TABLES = {CORRUPT: "sublayer_corrupt", CLEAN: "sublayer_clean"}
+"""Donor -> the experiment that has it; the others are sublayer_sweep's."""
 PANELS = ((Stream.ATTN_OUT, "Attention"), (Stream.MLP_OUT, "MLP"))
 FLOOR_NATS = 1e-3
 """Where the logarithmic axis begins."""
@@ -29,11 +33,13 @@ def draw_sublayers(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) 
     """Mean kl_nats of each ablation at each block, with intervals."""
     from harness.statistics.summary import summarize
 
-    effects = tables["sublayer_sweep", Protocol.SOUND]
-    effects = replace(effects, metrics={"kl_nats": effects.metrics["kl_nats"]})
     axes = figure.subplots(1, len(PANELS), sharey=True)
     for axis, (stream, title) in zip(axes, PANELS, strict=True):
         for donor, (name, color) in LINES.items():
+            effects = tables.get((TABLES.get(donor or "", "sublayer_sweep"), Protocol.SOUND))
+            if effects is None:
+                continue
+            effects = replace(effects, metrics={"kl_nats": effects.metrics["kl_nats"]})
             select = Sublayer(stream=stream, donor=donor)
             chosen = effects.select(lambda probe, select=select: select.keep(probe, 0))  # type: ignore[misc]
             layers = [probe.layers[0] for probe in chosen.probes]  # type: ignore[union-attr]
@@ -47,4 +53,5 @@ def draw_sublayers(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) 
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylim(bottom=FLOOR_NATS)  # shared, so only once everything is drawn
     axes[0].set_ylabel("KL(base || edited), nats")
-    axes[1].legend(frameon=False, fontsize=8)
+    if axes[1].lines:  # recorded under the other protocol alone
+        axes[1].legend(frameon=False, fontsize=8)

@@ -96,21 +96,27 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "early_exit": ("late_read",),
     "head_sweep": ("copy_head", "fact"),
     "head_groups": ("copy_head",),
+    "head_resample": ("copy_head",),
     "head_sites": ("copy_head",),
     "sublayer_sweep": ("hub",),
+    "sublayer_corrupt": ("hub", "fact"),
+    "sublayer_clean": ("hub", "fact"),
     "module_sweep": ("hub",),
     "massive_writes": ("massive",),
     "hub_mechanism": ("massive",),
     "position_sweep": ("massive", "fact"),
+    "attention_edges": ("copy_head",),
     "patching_noising": ("copy_head", "fact"),
     "patching_denoising": ("copy_head", "fact"),
     **dict.fromkeys(
         ("layers_short", "layers_medium", "layers_long", "layers_natural", "layers_extended"), ("hub", "null")
     ),
+    **dict.fromkeys(("steering_short", "steering_medium", "steering_long"), ("two_skills",)),
     "steering_sweep": ("two_skills", "null"),
     "steering_controls": ("two_skills", "null"),
     "steering_stance": ("steerable", "null"),
     "steering_depth": ("steerable",),
+    "steering_generation": ("steerable",),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the

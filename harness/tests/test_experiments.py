@@ -290,6 +290,7 @@ def _other_probes(protocol: Protocol, model: Anatomy) -> tuple[Probe, ...]:
         {"donors": ("mean",)},
         {"contrasted": True},
         {"spotted": True},
+        {"generates": 5},
         {"probes": _other_probes},
         {"probes": lambda *model: EXPERIMENTS["layer_sweep"].probes(*model)[:-1]},
         {"probes": lambda *model: EXPERIMENTS["layer_sweep"].probes(*model)[::-1]},
@@ -316,6 +317,25 @@ def test_heads_that_share_keys_and_values_are_edited_together() -> None:
     assert names[4:] == ["patch L0H0, L0H1 from mean", "patch L0H2, L0H3 from mean"]
     each = replace(model, kv_heads=(4, 0))
     assert len(EXPERIMENTS["head_groups"].probes(SOUND, each)) == 4, "a group of one is the head itself"
+
+
+def test_each_head_by_itself_comes_from_another_prompt() -> None:
+    found = EXPERIMENTS["head_resample"].probes(SOUND, Anatomy(n_layers=3, heads=(2, 0, 1)))
+    assert [str(probe) for probe in found] == [
+        f"patch {head} from resample" for head in ("L0H0", "L0H1", "L2H0")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "donor", "run"),
+    [("sublayer_corrupt", "corrupt", "clean"), ("sublayer_clean", "clean", "corrupt")],
+)
+def test_each_sublayer_comes_from_the_other_prompt_of_the_pair(name: str, donor: str, run: str) -> None:
+    experiment = EXPERIMENTS[name]
+    assert [str(probe) for probe in experiment.probes(SOUND, Anatomy(n_layers=2))] == [
+        f"patch {stream} L{layer} from {donor}" for stream in ("attn_out", "mlp_out") for layer in (0, 1)
+    ]
+    assert (experiment.runs, experiment.donors) == (run, (donor,))
 
 
 def test_the_three_sites_called_a_head_have_as_many_channels() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.edits import Stream, zero
+from harness.edits import Stream, patch, zero
 from harness.engine import naive
 from harness.evidence import Evidence
-from harness.experiments import EXPERIMENTS
+from harness.experiments import EXPERIMENTS, RESAMPLE
+from harness.measure import draw_prompts
 from harness.planted.copy_head import SHARPNESS, copy_head_plan
 from harness.planted.testing import PlantedModel
 from harness.planted.writers import position_pattern
@@ -67,6 +68,26 @@ def test_its_effect_is_the_closed_form(case: Case) -> None:
     expected = [case.plan.kl_nats(ids, zero_heads=[case.site]) for ids in case.prompts]
     assert np.std(expected) > 0.1  # a constant would be matched by a constant
     np.testing.assert_allclose(case.kl[case.row], expected, atol=TOLERANCE_NATS, rtol=0)
+
+
+def test_with_its_z_from_another_prompt_the_model_says_what_that_prompt_copies(case: Case) -> None:
+    evidence = case.measure("head_resample")
+    assert evidence.failed == ()
+    effects = evidence.effects
+    row = effects.row(patch(Stream.Z, case.site[0], RESAMPLE, case.site[1]))
+    assert np.abs(np.delete(effects.metrics["kl_nats"], row, axis=0)).max() <= CLEARED_NATS
+    drawn = draw_prompts(case.subject.loaded, EXPERIMENTS["head_resample"], 42)
+    donors = case.subject.donors(EXPERIMENTS["head_resample"], evidence.question, drawn)[RESAMPLE]
+    model, site = case.subject.loaded.model, effects.probes[row].sites[0]
+    for column, (item, donor) in enumerate(zip(drawn.items, donors, strict=True)):
+        assert len(donor) == len(item.ids)
+        with naive.activations(model, [site]) as seen:
+            naive.run(model, donor, None)
+        there = seen[site]
+        edited = naive.run(model, item.ids, effects.probes[row], lambda _, there=there: there)
+        assert int(edited.argmax()) == donor[-1 - case.distance]
+        moved = naive.measure(naive.run(model, item.ids, None), edited, 0)["kl_nats"]
+        assert effects.metrics["kl_nats"][row, column] == pytest.approx(moved, abs=TOLERANCE_NATS)
 
 
 def test_plain_hooks_agree(case: Case) -> None:

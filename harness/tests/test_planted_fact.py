@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.edits import Stream, zero
+from harness.edits import Stream, patch, zero
 from harness.engine import naive
 from harness.engine.sweep import sweep
 from harness.evidence import Evidence
-from harness.experiments import EXPERIMENTS
+from harness.experiments import CLEAN, CORRUPT, EXPERIMENTS
 from harness.measure import draw_prompts
 from harness.planted.fact import COMMON_FACTS, build_fact, fact_plan
 from harness.planted.testing import PlantedModel
@@ -110,6 +110,38 @@ def test_the_sweep_over_heads_finds_the_mover(case: Case) -> None:
         heads = [(site.layer, site.head) for site in probe.sites]
         expected = [case.plan.kl_nats(ids, zero_heads=heads) for ids in prompts[::6]]
         np.testing.assert_allclose(kl[row, ::6], expected, atol=TOLERANCE_NATS, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "donor"), [("sublayer_corrupt", CORRUPT), ("sublayer_clean", CLEAN)])
+def test_of_a_pair_the_lookup_and_its_delivery_bring_the_other_prompts_fact(
+    case: Case, name: str, donor: str
+) -> None:
+    evidence = case.measure(name)
+    assert evidence.failed == ()
+    drawn = draw_prompts(case.subject.loaded, EXPERIMENTS[name], 42)
+    other = {CORRUPT: drawn.corrupt, CLEAN: drawn.clean}[donor]
+    kl, model = evidence.effects.metrics["kl_nats"], case.subject.loaded.model
+    knows = case.mention([item.ids for item in drawn.items])
+    either = knows | case.mention(other)
+    writers = [
+        evidence.effects.row(patch(Stream.MLP_OUT, case.layer, donor)),
+        evidence.effects.row(patch(Stream.ATTN_OUT, case.mover[0], donor)),
+    ]
+    assert knows.sum() >= 2
+    assert kl[writers][:, knows].mean(axis=1).min() > 1.0
+    assert np.abs(kl[writers[0], ~either]).max() <= CLEARED_NATS
+    assert np.delete(kl, writers, axis=0).mean(axis=1).max() < 0.1 * kl[writers].mean(axis=1).min()
+    for column in np.flatnonzero(either)[:4]:
+        for row in writers:
+            probe = evidence.effects.probes[row]
+            (site,) = probe.sites
+            with naive.activations(model, [site]) as seen:
+                naive.run(model, other[column], None)
+            there = seen[site]
+            base = naive.run(model, drawn.items[column].ids, None)
+            edited = naive.run(model, drawn.items[column].ids, probe, lambda _, there=there: there)
+            moved = naive.measure(base, edited, 0)["kl_nats"]
+            assert kl[row, column] == pytest.approx(moved, abs=TOLERANCE_NATS)
 
 
 def test_plain_hooks_agree_and_the_model_says_the_answer_as_long_as_the_mlp_runs(case: Case) -> None:

@@ -27,9 +27,11 @@ from harness.experiments.robustness import (
     NARROW_FAMILIES,
     REWORDED_FAMILIES,
 )
+from harness.experiments.steering import FACTS
 from harness.figures.robustness import draw_bands, draw_families
 from harness.measure import draw_prompts
 from harness.protocols import Protocol
+from harness.steering import read_steering
 from harness.tests.test_memory import MIB, model_of, prompts_of
 from harness.verdicts.criteria import (
     Condition,
@@ -104,6 +106,31 @@ def test_the_questions_of_a_longer_band_are_among_those_of_a_shorter_one(subject
         assert all(any(r.text.endswith(question) for r in drawn[shorter]) for question in questions)
 
 
+STEERED = ("steering_short", "steering_medium", "steering_long")
+
+
+@pytest.mark.parametrize("name", STEERED)
+def test_each_band_is_steered_along_the_direction_of_the_full_suite_and_along_random_ones(name):
+    experiment = EXPERIMENTS[name]
+    found = [read_steering(probe) for probe in experiment.probes(SOUND, Anatomy(n_layers=30))]
+    facts = [(s.layers, s.strength) for s in found if s.direction == FACTS]
+    assert facts[0][1] == 0.0
+    assert facts[1:] == [((layer,), s) for layer in (6, 14, 23) for s in (-0.5, 0.5, 1.0)]
+    assert len(found) == 1 + 9 + 2 * 3 * 2
+    assert {str(s.direction) for s in found} == set(experiment.donors)
+    assert experiment.suite == name.removeprefix("steering_")
+
+
+@pytest.mark.parametrize("seed", [42, 137])
+def test_the_steered_questions_of_a_longer_band_are_among_those_of_a_shorter_one(subject, seed):
+    drawn = {name: draw_prompts(subject.loaded, EXPERIMENTS[name], seed).records for name in STEERED}
+    assert [len(records) for records in drawn.values()] == [16, 16, 8]
+    for longer, shorter in ((STEERED[1], STEERED[0]), (STEERED[2], STEERED[1])):
+        assert {record.family for record in drawn[longer]} == {"factual_recall", "copying"}
+        questions = [record.text.split("\n\n")[-1] for record in drawn[longer]]
+        assert all(any(r.text.endswith(question) for r in drawn[shorter]) for question in questions)
+
+
 # The planted hub
 
 
@@ -128,6 +155,27 @@ def test_the_planted_hub_is_found_at_every_length_wording_and_breadth(planted, n
     means = effects.means("kl_nats")[blocks]
     assert means.argmax() == 2
     assert means[2] > 5 * np.delete(means, 2).max()
+
+
+def test_on_long_prompts_directions_are_added_to_the_last_token(subject):
+    """Every strength of every direction on the shortest of the long prompts, against hooks."""
+    experiment = EXPERIMENTS["steering_long"]
+    drawn = draw_prompts(subject.loaded, experiment, 42)
+    question = subject.question(experiment, SOUND, 42)
+    donors = subject.donors(experiment, question, drawn)
+    item = min(drawn.items, key=lambda item: len(item.ids))
+    probes = experiment.probes(SOUND, question.anatomy)
+    found, _ = sweep(subject.stack, [item], probes, donors=donors, contrasted=True)
+    model = subject.loaded.model
+    base = naive.run(model, item.ids, None)
+    assert len(item.ids) > 150
+    for probe, moved in zip(probes, found["kl_nats"][:, 0], strict=True):
+        vectors = donors[str(read_steering(probe).direction)]
+        edited = naive.run(model, item.ids, probe, lambda site, vectors=vectors: vectors[site])
+        assert moved == pytest.approx(naive.measure(base, edited, 0)["kl_nats"], abs=1e-4, rel=1e-4), str(
+            probe
+        )
+    assert found["kl_nats"][1:].max() > 0.01
 
 
 # Memory

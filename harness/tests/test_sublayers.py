@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,10 +16,16 @@ from harness.engine import naive
 from harness.engine.blocks import Stack
 from harness.engine.means import site_moments
 from harness.engine.sweep import Item
+from harness.experiments import EXPERIMENTS
+from harness.figures.sublayers import draw_sublayers
+from harness.measure import draw_prompts
+from harness.protocols import Protocol
 from harness.verdicts.criteria import (
+    Condition,
     EffectOrder,
     ExtremeLayer,
     ProfileOf,
+    ProfilesAgree,
     RankAgreement,
     SameEffect,
     TopLead,
@@ -26,7 +34,6 @@ from harness.verdicts.criteria import (
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
 from harness.verdicts.selectors import Sublayer
-from harness.verdicts.sublayers import _spearman
 from harness.verdicts.synthetic import table, with_value
 from harness.verdicts.verdict import MissingEvidence, Verdict
 
@@ -80,15 +87,6 @@ def test_an_order_of_ablations_is_told_at_its_boundary(mean, verdict):
     assert finding.sentence.startswith("Means over layers: zero ")
 
 
-def test_spearman_is_scipys_row_by_row():
-    rng = np.random.default_rng(0)
-    one, two = rng.standard_normal((2, 6, 9))
-    one[:, 3] = one[:, 4]  # ties
-    assert _spearman(one, two) == pytest.approx(
-        [spearmanr(a, b).statistic for a, b in zip(one, two, strict=True)]
-    )
-
-
 @pytest.mark.parametrize(
     ("mean", "verdict"),
     [
@@ -108,6 +106,61 @@ def test_ranks_that_noise_decides_are_undecided():
     profiles = mlps([1.0] * 8, [1.0] * 8, noise=0.5)
     finding = judge_criterion(RankAgreement(profiles=(ZERO, MEAN), at_least=0.5, **WHY), profiles)
     assert finding.verdict is not Verdict.SUPPORTED
+
+
+ZEROED, FROM_CLEAN = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0], [9.0, 7.0, 8.0, 5.0, 6.0, 4.0]
+
+
+def across(*, noise=0.05, seed=42, families=12):
+    """MLPs zeroed, and taken from the clean prompt into the corrupt run: other prompts of the same templates."""
+    zeroed = table([zero(Stream.MLP_OUT, layer) for layer in range(6)], {"kl_nats": ZEROED}, noise=noise)
+    patched = table(
+        [patch(Stream.MLP_OUT, layer, "clean") for layer in range(6)],
+        {"kl_nats": FROM_CLEAN},
+        noise=noise,
+        seed=seed,
+        families=families,
+    )
+    return measured({"sublayer_sweep": zeroed, "sublayer_clean": patched}, 6)
+
+
+def like_zero(at_least):
+    clean = ProfileOf(
+        experiment="sublayer_clean", select=Sublayer(stream=Stream.MLP_OUT, donor="clean"), noun="MLP"
+    )
+    conditions = Condition(name="zero", parts=(ZERO,)), Condition(name="corrupt-to-clean", parts=(clean,))
+    return ProfilesAgree(conditions=conditions, at_least=at_least, **WHY)
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(-0.01, Verdict.SUPPORTED), (0.01, Verdict.REFUTED)])
+def test_an_ablation_of_another_experiment_agrees_with_zero_up_to_its_correlation(off, verdict):
+    truth = spearmanr(ZEROED, FROM_CLEAN).statistic
+    finding = judge_criterion(like_zero(truth + off), across(seed=7))
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.estimate.value == pytest.approx(truth)
+    assert finding.sentence.startswith("Least alike are zero and corrupt-to-clean")
+
+
+def test_the_interval_of_two_experiments_takes_no_noise_for_shared():
+    """Noise that each experiment has of its own scatters the order of both."""
+    finding = judge_criterion(like_zero(0.7), across(noise=5.0, seed=7))
+    assert finding.verdict is Verdict.INCONCLUSIVE, finding.sentence
+    assert finding.estimate.low < 0.5
+
+
+@pytest.mark.parametrize("seed", [42, 137])
+def test_the_pair_ablations_ask_the_questions_of_the_sweep_and_swap_prompts_of_equal_length(subject, seed):
+    sweep, corrupt, clean = (
+        draw_prompts(subject.loaded, EXPERIMENTS[f"sublayer_{name}"], seed)
+        for name in ("sweep", "corrupt", "clean")
+    )
+    assert corrupt.records == sweep.records
+    assert [item.ids for item in corrupt.items] == list(clean.clean)
+    assert [item.ids for item in clean.items] == list(corrupt.corrupt)
+    for one, other in zip(corrupt.items, clean.items, strict=True):
+        assert len(one.ids) == len(other.ids)
+        assert one.ids != other.ids
+        assert (one.answer, one.foil) == (other.answer, other.foil)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +280,44 @@ def test_donor_prompts_end_where_the_prediction_is_read():
     assert align((1, 2, 3, 4), 2) == (3, 4)
     assert align((1, 2), 5) == (2, 1, 2, 1, 2)
     assert Item(ids=align((1, 2), 3), answer=0, foil=1).ids == (2, 1, 2)
+
+
+def test_the_figure_has_a_line_for_every_ablation_that_was_measured():
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    streams = (Stream.ATTN_OUT, Stream.MLP_OUT)
+
+    def made(make, *means):
+        probes = [make(stream, layer) for stream in streams for layer in (1, 0)]
+        return table(probes, {"kl_nats": means}, noise=1e-6)
+
+    tables = {
+        ("sublayer_sweep", Protocol.SOUND): made(zero, 1.0, 2.0, 3.0, 4.0),
+        ("sublayer_clean", Protocol.SOUND): made(
+            lambda s, layer: patch(s, layer, "clean"), 0.1, 0.2, 0.3, 0.4
+        ),
+    }
+    figure = plt.figure()
+    draw_sublayers(figure, {("sublayer_sweep", Protocol.PUBLISHED): tables["sublayer_sweep", Protocol.SOUND]})
+    assert [len(axis.lines) for axis in figure.axes] == [0, 0]
+    plt.close(figure)
+    others = [patch(stream, 0, donor) for stream in streams for donor in ("mean", "noise", "resample")]
+    more = table(others, {"kl_nats": [1.0] * 6}, noise=1e-6)
+    sweep = tables["sublayer_sweep", Protocol.SOUND]
+    tables["sublayer_sweep", Protocol.SOUND] = replace(
+        sweep,
+        probes=(*sweep.probes, *more.probes),
+        metrics={"kl_nats": np.concatenate([sweep.metrics["kl_nats"], more.metrics["kl_nats"]])},
+    )
+    figure = plt.figure()
+    draw_sublayers(figure, tables)
+    attention, mlp = figure.axes
+    assert [len(axis.lines) for axis in (attention, mlp)] == [5, 5]
+    names = [line.get_label() for line in mlp.lines]
+    assert "in the corrupt run, from the clean one" in names
+    assert "from the corrupt prompt" not in names
+    np.testing.assert_allclose(mlp.lines[-1].get_ydata(), [0.3, 0.4], atol=1e-4)
+    plt.close(figure)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from harness.edits import Stream, skip, zero
+from harness.edits import Stream, patch, skip, zero
 from harness.statistics.clusters import Clusters
-from harness.verdicts.criteria import EffectRatio, HeadRank, Part, ShareChange, Specialist, TopHeadsIn
+from harness.verdicts.criteria import (
+    EffectRatio,
+    HeadRank,
+    HeadRanksAgree,
+    Part,
+    ProfileOf,
+    ShareChange,
+    Specialist,
+    TopHeadsIn,
+)
 from harness.verdicts.heads import excesses
 from harness.verdicts.judging import judge_criterion, judge_joint_criterion
 from harness.verdicts.reading import measured
-from harness.verdicts.selectors import EveryHead, Singles
+from harness.verdicts.selectors import EveryHead, HeadGroups, Singles
 from harness.verdicts.synthetic import table
 from harness.verdicts.verdict import MissingEvidence, Verdict
 
@@ -111,6 +122,84 @@ def test_the_strongest_heads_lie_in_a_block_or_not(outside, verdict):
     finding = judge_criterion(TopHeadsIn(layer=0, k=4, **WHY), heads(changes))
     assert finding.verdict is verdict, finding.sentence
     assert judge_criterion(TopHeadsIn(layer=0, k=2, **WHY), heads(changes)).verdict is Verdict.SUPPORTED
+
+
+RANKED = np.arange(12, 0, -1) / 10
+SWAPPED = RANKED[[1, 0, 3, 2, 4, 5, 7, 6, 8, 9, 11, 10]]
+ZEROED = ProfileOf(experiment="head_sweep", select=EveryHead(), noun="head")
+RESAMPLED = ProfileOf(
+    experiment="head_resample", select=HeadGroups(donor="resample", single=True), noun="head"
+)
+
+
+def ablated(zeroed, resampled, *, noise=1e-3, prompts=1, seed=42):
+    """Two tables, with noise of their own; `prompts` a template of the sweep, and one of the other table.
+
+    Of the same draw, unless another `seed` is given for the second.
+    """
+    probes = [patch(Stream.Z, layer, "resample", head) for layer, head in HEADS]
+    sweep = table(PROBES, {"kl_nats": zeroed}, noise=noise, prompts=prompts)
+    other = table(probes, {"kl_nats": resampled}, prompts=1, noise=noise, seed=7)
+    records = tuple(
+        replace(p, text=p.text.replace("seed 7", f"seed {seed}"), seed=seed) for p in other.prompts
+    )
+    return measured({"head_sweep": sweep, "head_resample": replace(other, prompts=records)}, 3)
+
+
+def agree(at_least=0.7):
+    return HeadRanksAgree(ablations=(ZEROED, RESAMPLED), at_least=at_least, **WHY)
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(-0.01, Verdict.SUPPORTED), (0.01, Verdict.REFUTED)])
+def test_ablations_rank_the_heads_alike_up_to_their_spearman_correlation(off, verdict):
+    truth = stats.spearmanr(RANKED, SWAPPED).statistic
+    finding = judge_criterion(agree(truth + off), ablated(RANKED, SWAPPED))
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.estimate.value == pytest.approx(truth)
+    assert "Of 12 heads on 60 shared prompts" in finding.sentence
+
+
+def test_ranks_of_heads_that_noise_decides_are_undecided():
+    finding = judge_criterion(agree(0.5), ablated(1.0 + RANKED / 100, 1.0 + RANKED / 100, noise=0.3))
+    assert finding.verdict is Verdict.INCONCLUSIVE, finding.sentence
+
+
+def test_ablations_are_compared_on_the_prompts_that_all_were_measured_on():
+    """Of two prompts a template the second is the sweep's alone, and there its heads rank the other way round."""
+    view = ablated(RANKED, RANKED, prompts=2)
+    alone = np.array([p.text.split()[2] == "1" for p in view.tables["head_sweep"].prompts])
+    view.tables["head_sweep"].metrics["kl_nats"][:, alone] = RANKED[::-1, None]
+    assert alone.sum() == 60
+    finding = judge_criterion(agree(), view)
+    assert finding.estimate.value == pytest.approx(1.0)
+    assert finding.verdict is Verdict.SUPPORTED
+    assert finding.estimate.n_prompts == 60
+
+
+def test_heads_that_all_but_do_nothing_tie():
+    """One head does everything; the others move the prompts by less than a ten-thousandth of a nat."""
+    one = np.where(np.arange(12) == 5, 2.0, 1e-6 * np.arange(12))
+    other = np.where(np.arange(12) == 5, 3.0, 1e-6 * np.arange(12)[::-1])
+    finding = judge_criterion(agree(), ablated(one, other, noise=0.0))
+    assert finding.verdict is Verdict.SUPPORTED
+    assert finding.estimate.value == pytest.approx(1.0)
+
+
+def test_heads_without_ranks_and_tables_that_do_not_meet_are_not_compared():
+    assert judge_criterion(agree(), ablated([0.0] * 12, RANKED, noise=0.0)).verdict is Verdict.INVALID
+    broken = ablated(RANKED, RANKED)
+    broken.tables["head_resample"].metrics["kl_nats"][3, 4] = np.nan
+    assert judge_criterion(agree(), measured({**broken.tables}, 3)).verdict is Verdict.INVALID
+    with pytest.raises(MissingEvidence, match="share no prompt"):
+        judge_criterion(agree(), ablated(RANKED, RANKED, seed=7))
+    fewer = dict(ablated(RANKED, RANKED).tables)
+    fewer["head_resample"] = fewer["head_resample"].select(lambda probe: probe.layers != (0,))
+    with pytest.raises(MissingEvidence, match="hold other heads"):
+        judge_criterion(agree(), measured(fewer, 3))
+    with pytest.raises(ValueError, match="two of them at least"):
+        HeadRanksAgree(ablations=(ZEROED,), at_least=0.7, **WHY)
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        agree(1.0)
 
 
 def _models(a_head, b_head, *, a_block=2.0, b_block=2.0):

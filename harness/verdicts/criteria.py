@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
 from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
-from harness.verdicts.head_criteria import HeadRank, Specialist, TopHeadsIn
+from harness.verdicts.head_criteria import HeadRank, HeadRanksAgree, Specialist, TopHeadsIn
 from harness.verdicts.joint_criteria import (
     EffectRatio,
     HubDepthIncreases,
@@ -79,6 +79,7 @@ __all__ = [
     "FlooredRatio",
     "Gain",
     "HeadRank",
+    "HeadRanksAgree",
     "HubDepthIncreases",
     "HubEffectTrend",
     "HubIs",
@@ -147,6 +148,7 @@ SingleCriterion = (
     | EditShare
     | Specialist
     | HeadRank
+    | HeadRanksAgree
     | TopHeadsIn
     | TopLead
     | EffectOrder

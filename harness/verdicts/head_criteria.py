@@ -1,11 +1,11 @@
-"""Criteria on single heads: specialists, ranks and where the strongest lie. Judged in `heads.py`."""
+"""Criteria on single heads: specialists, ranks, where the strongest lie, and ablations that agree. See `heads.py`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from harness.statistics.estimate import format_number
-from harness.verdicts.criterion import Criterion
+from harness.verdicts.criterion import Criterion, ProfileOf
 
 Head = tuple[int, int]
 """(layer, head)."""
@@ -74,3 +74,32 @@ class TopHeadsIn(HeadCriterion):
 
     def __str__(self) -> str:
         return f"the {self.k} strongest heads by mean kl_nats all lie in L{self.layer}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRanksAgree(Criterion):
+    """Every two of these ablations rank the heads alike: Spearman's correlation over all heads of the model.
+
+    Compared are the prompts that all of them were measured on.
+    """
+
+    ablations: tuple[ProfileOf, ...]
+    """Each holds every head by itself, once."""
+    at_least: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.ablations) < 2 or not -1.0 < self.at_least < 1.0:
+            raise ValueError(
+                f"HeadRanksAgree of {len(self.ablations)} ablations at {self.at_least}: two of them at least, and a "
+                "correlation between -1 and 1"
+            )
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Names of the tables they are read from."""
+        return tuple(dict.fromkeys(of.experiment for of in self.ablations))
+
+    def __str__(self) -> str:
+        names = ", ".join(str(of.select) for of in self.ablations)
+        return f"every two of these rank the heads alike, by Spearman at {self.at_least:g} or more: {names}"

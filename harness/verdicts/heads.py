@@ -1,22 +1,28 @@
-"""Judging Specialist, HeadRank and TopHeadsIn on the sweep of every head."""
+"""Judging Specialist, HeadRank and TopHeadsIn on the sweep of every head, and HeadRanksAgree on several sweeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 
 from harness.edits import Edit
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval
+from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
-from harness.statistics.paired import within_family_p
-from harness.verdicts.head_criteria import Head, HeadRank, Specialist, TopHeadsIn, name_head
+from harness.statistics.paired import partial_conjunction_p, within_family_p
+from harness.statistics.ranks import spearman
+from harness.verdicts.agreement import Pair, judge_least
+from harness.verdicts.head_criteria import Head, HeadRank, HeadRanksAgree, Specialist, TopHeadsIn, name_head
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
-from harness.verdicts.selectors import EveryHead
+from harness.verdicts.selectors import EveryHead, Selector
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+
+TIES = 4
+"""Decimals of a mean effect, in nats, that are ranked: heads closer than a ten-thousandth tie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +74,10 @@ def judge_specialist(criterion: Specialist, measured: Measured) -> Finding:
 def excesses(
     clusters: Clusters, values: Float[np.ndarray, "heads prompts"], factor: float, least: float
 ) -> Excess:
-    """Welch-Satterthwaite t-tests on template means; a family of one template has p = 1."""
+    """Welch-Satterthwaite t-tests on template means; a family of one template has p = 1.
+
+    Among the other families such a one counts with the mean variance of those that show theirs.
+    """
     from scipy.stats import t
 
     means = clusters.template_means(values)
@@ -83,11 +92,13 @@ def excesses(
         own[:, f] = part.mean(axis=1)
         if size > 1:
             variance[:, f] = part.var(axis=1, ddof=1) / size
+    seen = np.nanmean(variance, axis=1, keepdims=True) if np.isfinite(variance).any() else variance
+    other_variance = np.where(np.isnan(variance), seen, variance)
     others = (own.sum(axis=1, keepdims=True) - own) / (n_families - 1)
     scale = (factor / (n_families - 1)) ** 2
-    rest = scale * (variance.sum(axis=1, keepdims=True) - variance)
+    rest = scale * (other_variance.sum(axis=1, keepdims=True) - other_variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = variance**2 / freedom
+        squares = other_variance**2 / np.maximum(freedom, 1.0)
         rest_squares = scale**2 * (squares.sum(axis=1, keepdims=True) - squares)
         total = variance + rest
         joint = total**2 / (squares + rest_squares)
@@ -115,7 +126,7 @@ def judge_head_rank(criterion: HeadRank, measured: Measured) -> Finding:
     k, n = criterion.at_most, len(ahead)
     columns = [clusters.families.index(f) for f in criterion.families]
     wins, losses = within_family_p(ahead, clusters)[:, columns], within_family_p(-ahead, clusters)[:, columns]
-    holds = 2 * float(np.sort(wins, axis=0)[n - k].max()) if n >= k else 0.0
+    holds = 2 * max(partial_conjunction_p(wins[:, c], n - k + 1) for c in range(len(columns)))
     fails = 2 * float(np.sort(losses, axis=0)[k - 1].min() * (n - k + 1) * len(columns)) if n >= k else 1.0
     by_family = clusters.family_means(means)[:, columns]
     ranks = (by_family > by_family[own]).sum(axis=0) + 1
@@ -149,13 +160,45 @@ def judge_top_heads(criterion: TopHeadsIn, measured: Measured) -> Finding:
     best = outside[int(np.argmax(sampled.value[outside]))]
     finding = _decided(
         2 * bootstrap_p(draws <= 0),
-        2 * bootstrap_p(draws >= 0),
+        2 * bootstrap_p(draws >= 0)
+        if lead < 0
+        else 1.0,  # the largest of many noisy rivals is biased upwards
         f"The head of rank {criterion.k} in L{criterion.layer} leads the strongest outside it, "
         f"{name_head(heads[best])} with {sampled.estimate(best)}, by {estimate}",
     )
     return Finding(
         verdict=finding.verdict, sentence=finding.sentence, estimate=estimate, p_value=finding.p_value
     )
+
+
+def judge_ranks_agree(criterion: HeadRanksAgree, measured: Measured) -> Finding:
+    """The least Spearman correlation over pairs of ablations, on the prompts that all of them share."""
+    found = [_heads_of(measured, of.experiment, of.select) for of in criterion.ablations]
+    for rows, heads in found:
+        if rows.problem:
+            return invalid(rows.problem)
+        if heads != found[0][1]:
+            raise MissingEvidence(
+                f"{', '.join(criterion.experiments)} hold other heads, or heads in another order"
+            )
+    shared = [p for p in found[0][0].prompts if all(p in rows.prompts for rows, _ in found)]
+    if not shared:
+        raise MissingEvidence(f"{', '.join(criterion.experiments)} share no prompt")
+    clusters = Clusters.of(shared)
+    sampled = [
+        sample(clusters, rows.values[:, [rows.prompts.index(p) for p in shared]], rows.metric)
+        for rows, _ in found
+    ]
+    pairs = []
+    for (of, one), (other, two) in combinations(zip(criterion.ablations, sampled, strict=True), 2):
+        value = float(spearman(one.value[None], two.value[None], decimals=TIES)[0])
+        if not np.isfinite(value):
+            return invalid(f"{of.select}, or {other.select}, moves the prompts alike for all heads: no ranks")
+        draws = np.nan_to_num(spearman(one.draws, two.draws, decimals=TIES), nan=0.0)
+        pairs.append(Pair(one=f"'{of.select}'", two=f"'{other.select}'", value=value, draws=draws))
+    finding = judge_least(pairs, criterion.at_least, "Spearman", clusters)
+    said = f"Of {len(found[0][1])} heads on {len(shared)} shared prompts. {finding.sentence}"
+    return replace(finding, sentence=said)
 
 
 def _lead(
@@ -166,7 +209,11 @@ def _lead(
 
 
 def _heads(measured: Measured) -> tuple[Rows, list[Head]]:
-    rows = measured.rows("head_sweep", EveryHead(), "kl_nats")
+    return _heads_of(measured, "head_sweep", EveryHead())
+
+
+def _heads_of(measured: Measured, experiment: str, select: Selector) -> tuple[Rows, list[Head]]:
+    rows = measured.rows(experiment, select, "kl_nats")
     heads: list[Head] = []
     for probe in rows.probes:
         assert isinstance(probe, Edit)

@@ -42,6 +42,7 @@ from harness.verdicts.criteria import (
     Flat,
     FlooredRatio,
     HeadRank,
+    HeadRanksAgree,
     HubDepthIncreases,
     HubEffectTrend,
     HubIs,
@@ -203,6 +204,8 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = heads.judge_specialist(criterion, view)
         case HeadRank():
             finding = heads.judge_head_rank(criterion, view)
+        case HeadRanksAgree():
+            finding = heads.judge_ranks_agree(criterion, view)
         case TopHeadsIn():
             finding = heads.judge_top_heads(criterion, view)
         case TopLead():

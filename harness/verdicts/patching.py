@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from harness.edits import Edit, Stream
 from harness.effects import Effects, PromptRecord
@@ -17,6 +17,7 @@ from harness.patching import GATE_NATS, RECOVERY, NotPatching, kept, recovered
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.ranks import spearman
 from harness.verdicts.cell_criteria import EveryProbe, SomeProbe
 from harness.verdicts.cells import judge_every, judge_some
 from harness.verdicts.patching_criteria import (
@@ -73,10 +74,10 @@ def judge_directions(criterion: DirectionsAgree, measured: Measured) -> Finding:
     )
     n, clusters = len(denoised.values), Clusters.of(denoised.prompts)
     brought = sample(clusters, np.vstack([denoised.values, 1.0 - noised.values]), RECOVERY)
-    value = float(_spearman(brought.value[None, :n], brought.value[None, n:])[0])
+    value = float(spearman(brought.value[None, :n], brought.value[None, n:], decimals=TIES)[0])
     if not np.isfinite(value):
         return invalid(f"{criterion.select} gives the same recovery in every block: there are no ranks")
-    draws = _spearman(brought.draws[:, :n], brought.draws[:, n:])
+    draws = spearman(brought.draws[:, :n], brought.draws[:, n:], decimals=TIES)
     draws = np.where(np.isfinite(draws), draws, 0.0)  # no ranks agree with nothing
     low, high = percentile_interval(draws)
     estimate = Estimate(
@@ -214,15 +215,6 @@ def _whole_rows(name: str, table: Effects, n_layers: int) -> list[int]:
     if len(rows) != n_layers:
         raise MissingEvidence(f"'{name}' patches the whole stream in {len(rows)} of {n_layers} blocks")
     return rows
-
-
-def _spearman(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:
-    """Spearman's correlation of each row of one with the same row of the other; NaN where a row has no ranks."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(np.round(x, TIES), axis=1) - (x.shape[1] + 1) / 2 for x in (one, two))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
 
 
 def _not_finite(name: str) -> Finding:

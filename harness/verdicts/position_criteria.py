@@ -1,8 +1,8 @@
 """Criteria on classes of positions: one against others, two in a ratio, and where along the depth one matters most.
 
-The effect of a `Spotted` selection on a prompt is the mean of the metric over the probes selected; of whole classes,
-or `per_token`, divided by the number of tokens of the class in that prompt. Classes are compared on the prompts that
-have positions of both.
+The effect of a selection on a prompt, `Spotted` or of `Edges`, is the mean of the metric over the probes selected; of
+whole classes, or `per_token`, divided by the number of tokens of the class in that prompt. Classes are compared on the
+prompts that have positions of both.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ from dataclasses import dataclass
 
 from harness.statistics.estimate import format_number, unit_of
 from harness.verdicts.criterion import SEPARATION_ALPHA, Criterion
-from harness.verdicts.selectors import Spotted
+from harness.verdicts.selectors import Edges, Spotted
 
 EXPERIMENT = "position_sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfPositions(Criterion):
-    """What criteria on the position sweep share."""
+    """What criteria on classes of positions share."""
 
     metric: str = "kl_nats"
+    experiment: str = EXPERIMENT
 
     @property
     def experiments(self) -> tuple[str, ...]:
         """Names of the tables it reads."""
-        return (EXPERIMENT,)
+        return (self.experiment,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpotOutweighs(OfPositions):
     """One class moves more than each of the others, by a factor if one is given. Judged in `positions.py`."""
 
-    stronger: Spotted
-    weaker: tuple[Spotted, ...]
+    stronger: Spotted | Edges
+    weaker: tuple[Spotted | Edges, ...]
     times: float = 1.0
     per_token: bool = False
 

@@ -17,9 +17,9 @@ from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.verdicts.hub import contest
-from harness.verdicts.position_criteria import EXPERIMENT, SpotOutweighs, SpotPeak, SpotRatio
+from harness.verdicts.position_criteria import SpotOutweighs, SpotPeak, SpotRatio
 from harness.verdicts.reading import Measured, Profile, Rows, invalid, make_profile, say_p
-from harness.verdicts.selectors import Spotted
+from harness.verdicts.selectors import Edges, Spotted
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 
@@ -157,12 +157,14 @@ def _ratio(criterion: SpotRatio, means: Sampled, low: Sampled, high: Sampled) ->
     )
 
 
-def _pair(measured: Measured, criterion: SpotOutweighs | SpotRatio, a: Spotted, b: Spotted) -> Pair:
+def _pair(
+    measured: Measured, criterion: SpotOutweighs | SpotRatio, a: Spotted | Edges, b: Spotted | Edges
+) -> Pair:
     """Both effects, prompt by prompt. Raises MissingEvidence where no prompt has both classes."""
-    rows = [measured.rows(EXPERIMENT, select, criterion.metric) for select in (a, b)]
+    rows = [measured.rows(criterion.experiment, select, criterion.metric) for select in (a, b)]
     both = [prompt for prompt in rows[0].prompts if prompt in set(rows[1].prompts)]
     if not both:
-        raise MissingEvidence(f"no prompt of '{EXPERIMENT}' has the positions of both {a} and {b}")
+        raise MissingEvidence(f"no prompt of '{criterion.experiment}' has the positions of both {a} and {b}")
     per_token = isinstance(criterion, SpotOutweighs) and criterion.per_token
     one, two = (_effect(r, s, both, per_token=per_token) for r, s in zip(rows, (a, b), strict=True))
     return Pair(
@@ -175,7 +177,7 @@ def _pair(measured: Measured, criterion: SpotOutweighs | SpotRatio, a: Spotted, 
 
 
 def _effect(
-    rows: Rows, select: Spotted, prompts: list[PromptRecord], *, per_token: bool
+    rows: Rows, select: Spotted | Edges, prompts: list[PromptRecord], *, per_token: bool
 ) -> Float[np.ndarray, " prompts"]:
     column = {prompt: i for i, prompt in enumerate(rows.prompts)}
     effect = rows.values.mean(axis=0)[[column[prompt] for prompt in prompts]]
@@ -189,19 +191,19 @@ def _count(prompt: PromptRecord, spot: str) -> int:
     counts = dict(zip(prompt.spots, prompt.n_in_spots, strict=False))
     if spot not in counts:
         raise MissingEvidence(
-            f"the record of '{EXPERIMENT}' does not say how many tokens of the prompt {prompt.text!r} are '{spot}'"
+            f"the record does not say how many tokens of the prompt {prompt.text!r} are '{spot}'"
         )
     return counts[spot]
 
 
 def _profile(criterion: SpotPeak, measured: Measured) -> Profile:
     """The mean effect of each block's probes. Raises MissingEvidence unless every block has as many."""
-    rows = measured.rows(EXPERIMENT, criterion.select, criterion.metric)
+    rows = measured.rows(criterion.experiment, criterion.select, criterion.metric)
     layer_of = np.array([p.layers[0] for p in rows.probes if isinstance(p, Edit)])
     counts = np.bincount(layer_of, minlength=measured.n_layers)
     if len(set(counts.tolist())) != 1:
         raise MissingEvidence(
-            f"a peak needs every one of {measured.n_layers} layers equally often; '{EXPERIMENT}' holds "
+            f"a peak needs every one of {measured.n_layers} layers equally often; '{criterion.experiment}' holds "
             f"{counts.tolist()} probes for: {criterion.select}"
         )
     values = np.array([rows.values[layer_of == layer].mean(axis=0) for layer in range(measured.n_layers)])

@@ -19,6 +19,7 @@ from harness.statistics.bootstrap import bootstrap_p, percentile_interval
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.paired import within_family_p
+from harness.statistics.ranks import spearman
 from harness.verdicts.criterion import SEPARATION_ALPHA
 from harness.verdicts.hub import contest
 from harness.verdicts.reading import Measured, Profile, invalid, make_profile, say_p
@@ -120,8 +121,8 @@ def judge_profiles_agree(criterion: ProfilesAgree, measured: Measured) -> Findin
             if profile.problem:
                 return invalid(f"in {name} {profile.problem}")
         pairs.append((one, two, *both))
-    values = [float(_spearman(a.sampled.value[None], b.sampled.value[None])[0]) for *_, a, b in pairs]
-    draws = [_spearman(a.sampled.draws, b.sampled.draws) for *_, a, b in pairs]
+    values = [float(spearman(a.sampled.value[None], b.sampled.value[None])[0]) for *_, a, b in pairs]
+    draws = [spearman(a.sampled.draws, b.sampled.draws) for *_, a, b in pairs]
     worst = int(np.argmin(values))
     one, two, profile, other = pairs[worst]
     limit, value = criterion.at_least, values[worst]
@@ -270,14 +271,6 @@ def _restricted(profile: Profile, keep: list[int]) -> Profile:
 
 def _question(prompt: PromptRecord) -> tuple[object, ...]:
     return prompt.family, prompt.template, prompt.answer, prompt.foil, prompt.seed
-
-
-def _spearman(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:
-    """Spearman's correlation of each row of one with the same row of the other."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (one, two))
-    return np.asarray((a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
 
 
 def _estimate(clusters: Clusters, value: float, draws: np.ndarray, unit: str) -> Estimate:

@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import TypeGuard
 
 from harness.edits import Action, Edit, Exit, Probe, Site, Stream, format_layers
+from harness.experiments.edges import SOURCES, windows
 from harness.experiments.patching import Where, patched
+from harness.steering import Kind, read_steering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +263,52 @@ class Spotted:
         return f"{' or '.join(self.streams)}{where} {what} at {self.spot}{depth}"
 
 
+class Reach(StrEnum):
+    """Where along the depth edges are cut."""
+
+    ALL = "all blocks at once"
+    LOWER = "each window of the lower half"
+    UPPER = "each window of the upper half"
+    LAST = "the last window"
+
+    def holds(self, layers: tuple[int, ...], n_layers: int) -> bool:
+        """Whether it means the cut in these blocks; a window in the very middle belongs to the lower half."""
+        runs = windows(n_layers)
+        touched = [i for i, run in enumerate(runs) if set(run) & set(layers)]
+        if len(touched) != 1 or self is Reach.ALL:
+            return len(touched) > 1 and self is Reach.ALL
+        at = touched[0]
+        return {
+            Reach.LOWER: 2 * at < len(runs),
+            Reach.UPPER: 2 * at >= len(runs),
+            Reach.LAST: at == len(runs) - 1,
+        }[self]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edges:
+    """The cuts of the last position's edges to one class of positions."""
+
+    spot: str
+    reach: Reach = Reach.ALL
+
+    def __post_init__(self) -> None:
+        if self.spot not in SOURCES:
+            raise ValueError(f"Edges(spot={self.spot!r}): name one of {', '.join(SOURCES)}")
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        return (
+            isinstance(probe, Edit)
+            and probe.action is Action.CUT
+            and probe.spot == self.spot
+            and self.reach.holds(probe.layers, n_layers)
+        )
+
+    def __str__(self) -> str:
+        return f"the last token's edges to {self.spot}, cut in {self.reach}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Writes:
     """The edit that zeroes what one MLP adds to some dimensions of token 0."""
@@ -295,6 +343,29 @@ class FromDonor:
 
     def __str__(self) -> str:
         return f"the number taken from the donor '{self.donor}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steered:
+    """Every addition of one of these strengths to the stream, along directions of these kinds; () for any."""
+
+    strengths: tuple[float, ...]
+    kinds: tuple[Kind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.strengths:
+            raise ValueError("Steered: name a strength")
+
+    def keep(self, probe: Probe, n_layers: int) -> bool:
+        """True for the rows meant."""
+        found = read_steering(probe)
+        if found is None or found.strength not in self.strengths:
+            return False
+        return not self.kinds or found.direction.kind in self.kinds
+
+    def __str__(self) -> str:
+        along = f" along {' and '.join(self.kinds)} directions" if self.kinds else ""
+        return f"steering by {', '.join(f'{s:g}' for s in self.strengths)}{along}"
 
 
 class DepthPart(StrEnum):
@@ -351,8 +422,10 @@ Selector = (
     | Slices
     | Sublayer
     | Spotted
+    | Edges
     | Writes
     | FromDonor
+    | Steered
     | Patched
 )
 

@@ -175,8 +175,8 @@ def judge_controls(criterion: BeatsControls, measured: Measured) -> Finding:
         gained = format_number(float(place.of(own).mean()))
         return (
             f"{place} by {criterion.strength:g} the direction changes {criterion.gain} by {gained} nats, by "
-            f"{criterion.margin_nats:g} or more beyond {beaten} of {n_random} random directions; the strongest "
-            f"control, '{named}', it beats by {estimate} ({say_p(p)}).",
+            f"{criterion.margin_nats:g} or more beyond {beaten} of {n_random} random directions; over the strongest "
+            f"control, '{named}', its lead is {estimate} ({say_p(p)}).",
             estimate,
         )
 
@@ -285,6 +285,10 @@ def _place(table: SteeringTable, layer: int | None, score: Callable[[int], np.nd
         if layer not in table.blocks:
             raise MissingEvidence(f"L{layer} was not steered (steered: {table.blocks})")
         return Place(layers=(layer, layer), first=first, keep=skill, named=True)
+    if not (skill & first).any() or not (skill & ~first).any():
+        raise MissingEvidence(
+            f"each family of '{table.main}' has a single template: a block is chosen on some and judged on others"
+        )
     scores = np.array([score(block) for block in table.blocks])
 
     def best(on: np.ndarray) -> int:

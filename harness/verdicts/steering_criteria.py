@@ -154,7 +154,7 @@ class SteeringInert(SteeringCriterion):
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringMoves(SteeringCriterion):
-    """Mean KL of the edited prediction, on the prompts of the skill or on all others. Judged in `steering.py`.
+    """Mean KL of the edited prediction, on the prompts of the skill or on all others. Judged in `steering_reach.py`.
 
     The bound holds for each of these strengths at each of these blocks; () for every one that was steered.
     """
@@ -268,15 +268,16 @@ class FlooredRatio(SteeringCriterion):
             for word, bound in (("at least", self.at_least), ("at most", self.at_most))
             if bound is not None
         ]
+        change = "by which the other tasks change" if self.absolute else "that the other tasks lose"
         return (
-            f"{where} and by {by} the skill loses {' and '.join(bounds)} times the probability that the other tasks "
-            f"lose, which counts as {self.floor:g} or more"
+            f"{where} and by {by} the skill loses {' and '.join(bounds)} times the probability {change}, which counts "
+            f"as {self.floor:g} or more"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class KlFallsWithDepth(SteeringCriterion):
-    """Spearman's correlation of the block with the mean KL of random directions there. Judged in `steering.py`."""
+    """Spearman's correlation of the block with the mean KL of random directions there. In `steering_reach.py`."""
 
     at_most: float
     unit: Unit = Unit.BLOCK
@@ -289,9 +290,9 @@ class KlFallsWithDepth(SteeringCriterion):
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringFalls(SteeringCriterion):
-    """What steering does in one model is more than `factor` times what it does in another. Judged in `steering.py`.
+    """What steering does in one model is more than `factor` times what it does in another. In `steering_joint.py`.
 
-    Of the gain at a strength, or with `knockout` of the selectivity; at a block of each model.
+    Of the gain at a strength, or with `knockout` of the selectivity, whose sign counts; at a block of each model.
     """
 
     strong: str
@@ -312,7 +313,7 @@ class SteeringFalls(SteeringCriterion):
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringSigns(SteeringCriterion):
-    """The slope has a stated sign in each model, at a block of each; None: over several at once. In `steering.py`."""
+    """The slope has a stated sign in each model, at a block of each; None: over several. In `steering_joint.py`."""
 
     signs: Mapping[str, int]
     layers: Mapping[str, int | None]

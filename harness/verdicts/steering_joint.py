@@ -22,7 +22,8 @@ Models = Mapping[str, Measured]
 def judge_falls_across(criterion: SteeringFalls, models: Models) -> Finding:
     """The 98% interval of one model's mean less `factor` times the other's, above 0; refuted below.
 
-    The two are resampled by themselves: their prompts need not be the same.
+    A gain in the other model counts whatever its sign: the mean plus `factor` times the other's must be above 0 too.
+    The two models are resampled by themselves: their prompts need not be the same.
     """
     means, draws, clusters = [], [], []
     for model in (criterion.strong, criterion.weak):
@@ -35,22 +36,26 @@ def judge_falls_across(criterion: SteeringFalls, models: Models) -> Finding:
         means.append(float(found.value[0]))
         draws.append(found.draws[:, 0])
         clusters.append(found.clusters)
-    difference = draws[0] - criterion.factor * np.random.default_rng(0).permutation(draws[1])
-    low, high = percentile_interval(difference)
+    weak = criterion.factor * np.random.default_rng(0).permutation(draws[1])
+    sides = [draws[0] - weak] if criterion.knockout else [draws[0] - weak, draws[0] + weak]
+    least = int(np.argmin([side.mean() for side in sides]))
+    low, high = percentile_interval(sides[least])
     estimate = Estimate(
-        value=means[0] - criterion.factor * means[1],
+        value=means[0] - (1 - 2 * least) * criterion.factor * means[1],
         low=low,
         high=high,
         unit="nats",
         n_prompts=clusters[0].n_prompts,
         n_templates=clusters[0].n_templates,
     )
-    above, below = (min(1.0, 2 * bootstrap_p(b)) for b in (difference <= 0, difference >= 0))
+    above = max(min(1.0, 2 * bootstrap_p(side <= 0)) for side in sides)
+    below = min(min(1.0, 2 * len(sides) * bootstrap_p(side >= 0)) for side in sides)
     verdict, p = _decide(above, below)
     return Finding(
         verdict=verdict,
         sentence=f"{criterion.strong} has {format_number(means[0])} nats and {criterion.weak} "
-        f"{format_number(means[1])}: less {format_number(criterion.factor)} times the second, the first is {estimate} "
+        f"{format_number(means[1])}: {'plus' if least else 'less'} {format_number(criterion.factor)} times the second, "
+        f"the first is {estimate} "
         f"({say_p(p)}).",
         estimate=estimate,
         p_value=p,

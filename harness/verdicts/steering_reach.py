@@ -89,7 +89,7 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     )
     return Finding(
         verdict=verdict,
-        sentence=f"Over {len(layers)} blocks the KL of random directions falls from "
+        sentence=f"Over {len(layers)} blocks the KL of random directions goes from "
         f"{format_number(float(sampled.value[0]))} at L{layers[0]} to {format_number(float(sampled.value[-1]))} at "
         f"L{layers[-1]}: {estimate}; at most {criterion.at_most:g} is claimed ({say_p(p)}).",
         estimate=estimate,

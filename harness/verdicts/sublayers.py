@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.edits import format_layers
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
+from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.ranks import spearman
+from harness.verdicts.agreement import Pair, judge_least
 from harness.verdicts.criterion import ProfileOf
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
 from harness.verdicts.selectors import Sublayer
@@ -75,38 +77,17 @@ def judge_effect_order(criterion: EffectOrder, measured: Measured) -> Finding:
 
 
 def judge_rank_agreement(criterion: RankAgreement, measured: Measured) -> Finding:
-    """The least agreement over pairs of profiles, with the percentile interval of its resamples.
-
-    Resamples scatter layers that tie, which can only lower an agreement: an interval that lies too low supports too
-    rarely. Refuted therefore only where the observed agreement too is below.
-    """
+    """The least agreement over pairs of profiles, with the percentile interval of its resamples."""
     profiles = [(of, measured.profile_of(of)) for of in criterion.profiles]
     for _, profile in profiles:
         if profile.problem:
             return invalid(profile.problem)
-    agree = _overlap(criterion.k) if isinstance(criterion, TopOverlap) else _spearman
-    pairs = [(one, two, *_compared(agree, one[1], two[1])) for one, two in combinations(profiles, 2)]
-    (one, two, value, draws) = min(pairs, key=lambda pair: pair[2])
-    low, high = percentile_interval(draws)
-    clusters = one[1].clusters
+    agree = _overlap(criterion.k) if isinstance(criterion, TopOverlap) else spearman
+    pairs = [
+        _compared(agree, _name(one), _name(two), a, b) for (one, a), (two, b) in combinations(profiles, 2)
+    ]
     unit = f"of the top {criterion.k}" if isinstance(criterion, TopOverlap) else "Spearman"
-    estimate = Estimate(
-        value=value,
-        low=low,
-        high=high,
-        unit=unit,
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
-    )
-    limit = criterion.at_least
-    holds = max(2 * bootstrap_p(d < limit) for *_, d in pairs) if value >= limit else 1.0
-    fails = min(2 * len(pairs) * bootstrap_p(d >= limit) for *_, d in pairs) if value < limit else 1.0
-    return _decided(
-        holds,
-        fails,
-        f"Least alike are {_name(one[0])} and {_name(two[0])}: {estimate}; {limit:g} is asked for",
-        estimate,
-    )
+    return judge_least(pairs, criterion.at_least, unit, profiles[0][1].clusters)
 
 
 def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
@@ -149,19 +130,11 @@ def _decided(holds: float, fails: float, sentence: str, estimate: Estimate) -> F
     return Finding(verdict=verdict, sentence=f"{sentence} ({say_p(p)}).", estimate=estimate, p_value=p)
 
 
-def _compared(agree: Agreement, one: Profile, two: Profile) -> tuple[float, Float[np.ndarray, " resamples"]]:
-    if one.prompts != two.prompts:
+def _compared(agree: Agreement, one: str, two: str, a: Profile, b: Profile) -> Pair:
+    if a.prompts != b.prompts:
         raise MissingEvidence("profiles are compared on the same prompts: measure them in one experiment")
-    value = agree(one.sampled.value[None], two.sampled.value[None])
-    return float(value[0]), agree(one.sampled.draws, two.sampled.draws)
-
-
-def _spearman(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:
-    """Spearman's correlation of each row of one with the same row of the other."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (one, two))
-    return np.asarray((a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
+    value = float(agree(a.sampled.value[None], b.sampled.value[None])[0])
+    return Pair(one=one, two=two, value=value, draws=agree(a.sampled.draws, b.sampled.draws))
 
 
 def _overlap(k: int) -> Agreement:
