@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 MODEL ?= smollm2_135m
 WORKERS ?= 2
 SEEDS ?=
+ONLY ?=
 STAMP := $(VENV)/.installed
 
 BENCH := .venv-bench
@@ -24,8 +25,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test,lint]'
 	touch $(STAMP)
 
-claims: $(STAMP) ## measure the embedded model, judge its claims, write CLAIMS.md and the figures (SEEDS=42: one draw, no report)
-	$(BIN)/pytest claims --model $(MODEL) $(addprefix --seed=,$(SEEDS)) --record $(if $(SEEDS),,--report CLAIMS.md)
+claims: $(STAMP) ## measure the embedded model, judge its claims, write CLAIMS.md and the figures (SEEDS=42: one draw, no report; ONLY=test_steering: one chapter)
+	$(BIN)/pytest claims --model $(MODEL) $(addprefix --seed=,$(SEEDS)) $(if $(ONLY),-k '$(ONLY)') --record $(if $(SEEDS),,--report CLAIMS.md)
 
 test: $(STAMP)   ## the instrument's own tests, on WORKERS processes of one thread each (default 2)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
