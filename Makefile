@@ -52,7 +52,7 @@ bench: $(BENCH_STAMP) ## time the engine beside TransformerLens, nnsight, pyvene
 	$(BENCH)/bin/python -m harness.bench
 
 peers: $(BENCH_STAMP) ## compare the engine's numbers with the other tools', edit by edit
-	$(BENCH)/bin/pytest harness/tests/test_peers.py harness/bench
+	CLAIMS_PEERS=required $(BENCH)/bin/pytest harness/tests/test_peers.py harness/bench
 
 calibrate: $(STAMP) ## error rates of the verdicts on random planted and null models (an hour on one core; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.calibration
