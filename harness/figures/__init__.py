@@ -81,6 +81,7 @@ class FigureKind:
     chapter: str | None = None
     """The experiment whose chapters show it; None for the overview."""
     all_needed: bool = True
+    shows: str = f"means with {CONFIDENCE:.0%} intervals"
 
 
 def draw(kind: FigureKind, spec: ModelSpec, judge: Judge, path: Path) -> bool:
@@ -99,18 +100,18 @@ def draw(kind: FigureKind, spec: ModelSpec, judge: Judge, path: Path) -> bool:
     ):
         figure = plt.figure(figsize=(13, 3.6), layout="constrained")
         kind.draw(figure, tables)
-        first = next(iter(tables.values()))
-        figure.suptitle(
-            f"{spec.title}: {len(first.prompts)} prompts, {len(first.families)} families, "
-            f"means with {CONFIDENCE:.0%} intervals",
-            x=0.01,
-            ha="left",
-        )
+        figure.suptitle(f"{spec.title}: {_drawn(tables)}, {kind.shows}", x=0.01, ha="left")
         buffer = BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
     write_atomic(path, buffer.getvalue())
     return True
+
+
+def _drawn(tables: Tables) -> str:
+    """'120 prompts', or '36 to 180 prompts by experiment'."""
+    sizes = sorted({len(table.prompts) for table in tables.values()})
+    return f"{sizes[0]} prompts" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} prompts by experiment"
 
 
 def _tables(kind: FigureKind, model: str, judge: Judge) -> dict[tuple[str, Protocol], Effects]:
@@ -221,7 +222,18 @@ def _bars(axis: Any, names: list[str], means: np.ndarray, color: str) -> None:
     axis.barh(y, mean, xerr=(mean - low, high - mean), color=color, height=0.7, error_kw={"linewidth": 0.8})
     axis.set_yticks(y, names)
     axis.invert_yaxis()
-    axis.set_xlim(0, 1.4 * mean.max())  # an interval may end beyond the edge
+    edge = 1.4 * mean.max()
+    axis.set_xlim(0, edge)
+    beyond = y[np.nan_to_num(high, nan=np.inf) > edge]  # an arrow where the interval goes on
+    axis.plot(
+        np.full(len(beyond), edge),
+        beyond,
+        linestyle="",
+        marker=">",
+        color="black",
+        markersize=4,
+        clip_on=False,
+    )
 
 
 def _dress(axis: Any, title: str, x: str, y: str) -> None:
@@ -283,6 +295,7 @@ FIGURES = (
         caption="what patching one run of a pair into the other brings about, by block, site and token class",
         draw=draw_patching,
         chapter="patching_denoising",
+        shows="means over the pairs that separate",
     ),
     FigureKind(
         name="families",
@@ -291,6 +304,7 @@ FIGURES = (
         draw=draw_families,
         chapter="layers_extended",
         all_needed=False,
+        shows="means",
     ),
     FigureKind(
         name="bands",
@@ -305,6 +319,7 @@ FIGURES = (
         caption="what a direction does to the answer against its strength, with random directions of its length",
         draw=draw_steering,
         chapter="steering_stance",
+        shows=f"means over the skill's with {CONFIDENCE:.0%} intervals",
     ),
     FigureKind(
         name="generation",
@@ -319,5 +334,6 @@ FIGURES = (
         caption="what facts and other tasks lose when the factual direction is taken away, by block and strength",
         draw=draw_knockout,
         chapter="steering_controls",
+        shows="means over those whose answer the model gives",
     ),
 )

@@ -46,6 +46,7 @@ def draw_steering(figure: Any, tables: Tables) -> None:
     axes[0].legend(frameon=False, fontsize=7)
     if stance is not None:
         _curve(axes[-1], stance, blocks[-1], Gain.MARGIN, ORANGE, f"Affirmative less negative, L{blocks[-1]}")
+        axes[-1].set_ylabel("margin of the affirmative answer, change in nats")
 
 
 def draw_knockout(figure: Any, tables: Tables) -> None:

@@ -54,3 +54,8 @@ class ProfileCriterion(Criterion):
     def experiments(self) -> tuple[str, ...]:
         """Names of the tables it reads."""
         return (self.of.experiment,)
+
+    @property
+    def metric(self) -> str:
+        """'kl_nats', and of which edits, where a block can be edited in several ways."""
+        return "kl_nats" if self.of == BLOCKS else f"kl_nats ({self.of.select})"

@@ -41,7 +41,7 @@ class ExtremeLayer(ProfileCriterion):
 
     def __str__(self) -> str:
         return (
-            f"L{self.layer} is the {self.which} {self.of.noun} by mean kl_nats, separated from every other "
+            f"L{self.layer} is the {self.which} {self.of.noun} by mean {self.metric}, separated from every other "
             f"at p < {SEPARATION_ALPHA}"
         )
 
@@ -58,7 +58,7 @@ class TopLayers(ProfileCriterion):
     def __str__(self) -> str:
         names = format_layers(tuple(sorted(self.layers)))
         return (
-            f"the {len(self.layers)} strongest {self.of.noun}s by mean kl_nats are {names}, each separated from "
+            f"the {len(self.layers)} strongest {self.of.noun}s by mean {self.metric} are {names}, each separated from "
             f"every {self.of.noun} outside at p < {SEPARATION_ALPHA}"
         )
 
