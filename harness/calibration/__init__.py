@@ -7,6 +7,12 @@
     models       random planted models, their strength tuned to a wanted distance from the threshold
     chapters     which models are judged by which cards, and how many of each
     trials       one model, judged on prompts it was not tuned on
+    identities, mechanisms, nulls   trials of other sorts
+    population   tables of effects with known means, templates drawn anew
+    asked, tables_of_blocks, tables_of_positions, tables_of_steering   such tables, as true as asked of one card
+    table_truth, table_cases   the truth about a card in such a table, and their trials
+    cases        all of them
+    stamps       what a trial is made with
     run          all trials, kept as they are made
     rates        shares with Clopper-Pearson intervals
     report, figure   RESULTS.md and power.svg

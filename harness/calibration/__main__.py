@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,40 +33,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(options: argparse.Namespace) -> dict[str, Any]:
-    """Make the trials that are missing; the counts of all."""
+    """Make the trials that are missing or made with other code; the counts of all."""
     from tqdm import tqdm
 
     from harness.calibration.cards import load_claims
-    from harness.calibration.chapters import CASES, IDENTITY, MECHANISM
-    from harness.calibration.identities import IDENTITY_CASES, run_identity
-    from harness.calibration.mechanisms import MECHANISM_CASES, run_mechanism
+    from harness.calibration.cases import every_case, run_case
+    from harness.calibration.chapters import Case, number
     from harness.calibration.models import Workshop
     from harness.calibration.pool import Tokens, build_pool
-    from harness.calibration.run import plan, run, stamp
-    from harness.calibration.trials import run_trial
+    from harness.calibration.run import plan, run
+    from harness.calibration.stamps import stamp
     from harness.planted import train_tokenizer
     from harness.planted.tokenizer import suite_texts
 
     _one_thread()
     tokens = Tokens(train_tokenizer(suite_texts()))
     shop = Workshop(tokens=tokens, pool=build_pool(tokens), claims=load_claims(options.claims))
-    runners = {IDENTITY: partial(run_identity, shop), MECHANISM: partial(run_mechanism, shop)}
-    cases = (*CASES, *IDENTITY_CASES, *MECHANISM_CASES)
-    kept = options.kept / f"trials-{stamp(shop.claims)}.jsonl"
+    cases = every_case()
+
+    @functools.cache
+    def stamped(name: str, measured: bool) -> str:
+        (case,) = (case for case in cases if case.name == name)
+        return stamp(case, shop.claims, measured=measured)
+
+    def wanted(case: Case) -> bool:
+        return not options.chapters or number(case.chapter)[1] in options.chapters
+
+    kept = options.kept / "trials.jsonl"
     planned = list(plan(cases, options.models))
-    with tqdm(total=len(planned), unit="model", dynamic_ncols=True) as bar:
+    with tqdm(total=sum(wanted(case) for case, _, _ in planned), unit="model", dynamic_ncols=True) as bar:
 
         def advance(name: str) -> None:
             bar.set_postfix_str(name, refresh=False)
             bar.update()
 
         records = run(
-            lambda case, target, index: runners.get(case.chapter, partial(run_trial, shop))(
-                case, target, index
-            ),
+            lambda case, target, index: run_case(shop, case, target, index),
             cases,
             kept,
+            lambda case, measured: stamped(case.name, measured),
             models=options.models,
+            wanted=wanted,
             on_trial=advance,
         )
     return results_of(records, pool=len(shop.pool.prompts.ids), planned=len(planned))
@@ -74,13 +81,16 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
 
 def results_of(records: Sequence[Mapping[str, Any]], *, pool: int, planned: int) -> dict[str, Any]:
     """results.json: what the report and the figure are made of."""
-    from harness.calibration.rates import by_model, count, engine
+    from harness.calibration.chapters import number
+    from harness.calibration.rates import by_model, count, engine, stale, without_axis, without_truth
     from harness.provenance import provenance
 
     origin = provenance("cpu")
+    models = Counter(record["chapter"] for record in records)
     return {
         "made": {
-            "models": dict(sorted(Counter(record["chapter"] for record in records).items())),
+            "models": dict(sorted(models.items(), key=lambda item: number(item[0]))),
+            "stale": stale(records),
             "planned": planned,
             "pool": pool,
             "seconds": round(sum(record["seconds"] for record in records)),
@@ -89,6 +99,8 @@ def results_of(records: Sequence[Mapping[str, Any]], *, pool: int, planned: int)
         },
         "engine": engine(records),
         "by_model": by_model(records),
+        "without_axis": without_axis(records),
+        "without_truth": without_truth(records),
         "counts": count(records),
     }
 
@@ -116,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--render", action="store_true", help="only rewrite RESULTS.md and power.svg from results.json")
     add("--claims", type=Path, default=Path("claims"), help="folder of the chapters (default: claims)")
+    add(
+        "--chapters",
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="make the trials of these chapters alone, by number",
+    )
     add("--models", type=int, default=None, help="models of each sort and target (default: the cases' own)")
     add("--kept", type=Path, default=Path(".evidence/calibration"), help="folder in which trials are kept")
     add("--out", type=Path, default=HOME, help="where results.json, RESULTS.md and power.svg go")

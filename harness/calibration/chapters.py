@@ -30,6 +30,7 @@ HUB, SKIP, EXIT, IDENTITY, HEADS, MECHANISM = (
 )
 FALSE_TARGETS = (0.5, 0.8, 0.95)
 TRUE_TARGETS = (1.05, 1.25, 1.5, 2.0, 3.0)
+MEASURED_EVERY = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,28 @@ class Case:
     models: int = 8
     again: int = 4
     """Further redrawn samples on which each model is judged."""
+    cards: tuple[str, ...] = ()
+    """Cards that it is judged by, for the stamp; a name that ends in * stands for all that begin so."""
+    kinds: tuple[str, ...] = ()
+    """Modules of `harness.planted` that build its models."""
+    code: tuple[Callable[..., Any], ...] = ()
+    """What makes and judges its trials, beside `make`."""
+    measures: bool = False
+    """Whether the engine measures every trial (else every MEASURED_EVERY-th of those of `make`)."""
+
+    def asks(self, card: str) -> bool:
+        """Whether it is judged by the card of that id."""
+        return any(card.startswith(name[:-1]) if name.endswith("*") else card == name for name in self.cards)
+
+    def measured(self, index: int) -> bool:
+        """Whether the engine measures the model of this index."""
+        return self.measures or (self.make is not None and index % MEASURED_EVERY == 1)
+
+
+def number(chapter: str) -> tuple[int, str]:
+    """The chapter's number, for sorting and for naming; after all others where it has none."""
+    head = chapter.split(".")[0]
+    return (int(head), head) if head.isdigit() else (10_000, head)
 
 
 def _seed(rng: Generator) -> int:
@@ -62,14 +85,11 @@ def _seed(rng: Generator) -> int:
 
 
 def _hub_cards(shop: Workshop, model: Model) -> tuple[Card, ...]:
-    """Some block is the hub; the strongest is; the second strongest is (never true)."""
+    """Some block is the hub; the second strongest is (never true). Of the strongest the first card says it all."""
     order = shop.means(model, card(shop.claims, "hub-exists")).argsort()[::-1]
     some = card(shop.claims, "hub-exists")
-    named, wrong = (
-        at_layer(card(shop.claims, "hub-1_5b-l14", name=name), int(layer))
-        for name, layer in zip(("hub-1_5b-l14 at the top", "hub-1_5b-l14 elsewhere"), order[:2], strict=True)
-    )
-    return some, named, wrong
+    wrong = at_layer(card(shop.claims, "hub-1_5b-l14", name="hub-1_5b-l14 elsewhere"), int(order[1]))
+    return some, wrong
 
 
 def hub_criterion(shop: Workshop) -> HubIs:
@@ -305,17 +325,53 @@ def crowded_heads(shop: Workshop, rng: Generator, target: float) -> Asked:
     return Asked(model=model, cards=cards)
 
 
+HUB_CARDS = ("hub-exists", "hub-1_5b-l14")
+SINGLE_CARDS = ("audit-skip", "every-layer-necessary")
+EXIT_CARDS = ("early-exit-fails-everywhere", "early-exit-0_5b-l22")
+HEAD_CARDS = ("head-none-moves-a-nat", "head-some-matters")
+
 CASES: tuple[Case, ...] = (
-    Case(chapter=HUB, name="lead", make=hub_lead, models=14, again=1),
-    Case(chapter=HUB, name="effect", make=hub_effect, models=6, again=1),
-    Case(chapter=HUB, name="tie", make=hub_tie, targets=(0.0,), models=40, again=1),
-    Case(chapter=SKIP, name="fatal block", make=fatal_block, models=9),
-    Case(chapter=SKIP, name="spared set", make=spared_set, models=9),
-    Case(chapter=SKIP, name="free block", make=free_block, models=9),
-    Case(chapter=EXIT, name="no exit", make=no_exit, models=22),
-    Case(chapter=EXIT, name="some exit", make=some_exit, targets=(1.5,), models=30),
-    Case(chapter=HEADS, name="copies a nat", make=copies_a_nat),
-    Case(chapter=HEADS, name="copies a tenth", make=copies_a_tenth),
-    Case(chapter=HEADS, name="rare head", make=rare_head),
-    Case(chapter=HEADS, name="crowded heads", make=crowded_heads),
+    Case(chapter=HUB, name="lead", make=hub_lead, models=14, again=1, cards=HUB_CARDS, kinds=()),
+    Case(chapter=HUB, name="effect", make=hub_effect, models=6, again=1, cards=HUB_CARDS, kinds=("hub",)),
+    Case(
+        chapter=HUB,
+        name="tie",
+        make=hub_tie,
+        targets=(0.0,),
+        models=40,
+        again=1,
+        cards=HUB_CARDS,
+        kinds=("null",),
+    ),
+    Case(
+        chapter=SKIP,
+        name="fatal block",
+        make=fatal_block,
+        models=9,
+        cards=("hub-l15-weakest-essential", *SINGLE_CARDS),
+        kinds=("hub",),
+    ),
+    Case(
+        chapter=SKIP,
+        name="spared set",
+        make=spared_set,
+        models=9,
+        cards=("skip-1_5b-mid5", "skip-all-scales"),
+        kinds=("redundant_pair",),
+    ),
+    Case(chapter=SKIP, name="free block", make=free_block, models=9, cards=SINGLE_CARDS, kinds=("null",)),
+    Case(chapter=EXIT, name="no exit", make=no_exit, models=22, cards=EXIT_CARDS, kinds=("late_read",)),
+    Case(
+        chapter=EXIT,
+        name="some exit",
+        make=some_exit,
+        targets=(1.5,),
+        models=30,
+        cards=EXIT_CARDS,
+        kinds=("late_read",),
+    ),
+    Case(chapter=HEADS, name="copies a nat", make=copies_a_nat, cards=HEAD_CARDS, kinds=("copy_head",)),
+    Case(chapter=HEADS, name="copies a tenth", make=copies_a_tenth, cards=HEAD_CARDS, kinds=("copy_head",)),
+    Case(chapter=HEADS, name="rare head", make=rare_head, cards=HEAD_CARDS, kinds=("fact",)),
+    Case(chapter=HEADS, name="crowded heads", make=crowded_heads, cards=HEAD_CARDS, kinds=("null",)),
 )

@@ -4,7 +4,9 @@
                               truth has no closed form)
     writes none               random models of other kinds: no card is, as each presupposes the write
 
-The rise has no value just below the card's 50 here: a planted sink needs more than that to rest on.
+The card about the rise has a size, rise / 50, with values just above 1 and none just below: a planted sink needs more
+than 50 to rest on. The others, all shares of one effect or orders of blocks, are true or false here and have no size:
+the massive number carries all of the effect, or there is none.
 """
 
 from __future__ import annotations
@@ -23,17 +25,17 @@ from harness.assessment import assess
 from harness.calibration.chapters import MECHANISM, Case
 from harness.calibration.identities import FALSE, TRUE
 from harness.calibration.models import Workshop, measure_checkpoint
-from harness.calibration.trials import SEED, trial_id
+from harness.calibration.trials import MOST_SIZE, SEED, failed_gates, trial_id
+from harness.claim import Claim
 from harness.evidence import Evidence
 from harness.planted import build
 from harness.planted.channel import CHANNEL
 from harness.protocols import Protocol
+from harness.verdicts.criteria import WriterRaises
 
-MECHANISM_CASES: tuple[Case, ...] = (
-    Case(chapter=MECHANISM, name="writes a massive number", targets=(TRUE,), models=100),
-    Case(chapter=MECHANISM, name="writes none", targets=(FALSE,), models=100),
-)
 _WITHOUT_TRUTH = "massive-direction-matters"
+_RISES = (1.05, 1.25, 1.5, 2.0, 4.0, 16.0, 256.0)
+"""Multiples of the 50 that a planted sink needs."""
 _EARLY = "massive-writer-leads-past-the-first-sixth"
 _BEFORE = "massive-idle-before-the-write"
 _TABLES = ("layer_sweep", "hub_mechanism", "massive_writes")
@@ -41,7 +43,7 @@ _TABLES = ("layer_sweep", "hub_mechanism", "massive_writes")
 
 def run_mechanism(shop: Workshop, case: Case, target: float, index: int) -> dict[str, Any]:
     """The trial's record, as `trials.run_trial` gives it."""
-    start = time.perf_counter()
+    start = time.process_time()
     rng = np.random.default_rng([SEED, zlib.crc32(case.name.encode()), index])
     kind, n_layers, given = _massive(rng) if target == TRUE else _other(shop, rng)
     cards = [claim for name, claim in shop.claims.items() if name.startswith("massive-")]
@@ -58,7 +60,7 @@ def run_mechanism(shop: Workshop, case: Case, target: float, index: int) -> dict
     outcomes = [
         {"card": name, "size": truth, "drawn": [str(judgement.verdict), judgement.p_value]}
         for name, judgement in judged.items()
-        if (truth := _truth(name, target, given, n_layers)) is not None
+        if (truth := _truth(shop.claims[name], target, given, n_layers)) is not None
     ]
     return {
         "id": trial_id(case, target, index),
@@ -67,18 +69,25 @@ def run_mechanism(shop: Workshop, case: Case, target: float, index: int) -> dict
         "target": target,
         "kind": kind,
         "n_layers": n_layers,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(time.process_time() - start, 2),
+        "gates": failed_gates(found.values()),
         "outcomes": outcomes,
     }
 
 
-def _truth(card: str, target: float, given: dict[str, Any], n_layers: int) -> float | None:
-    """TRUE or FALSE; None where it is not known."""
+def _truth(claim: Claim, target: float, given: dict[str, Any], n_layers: int) -> float | None:
+    """The card's size where it has one: rise over the factor; else TRUE or FALSE, and None where it is not known."""
     if target == FALSE:
         return FALSE
-    if card == _EARLY and given["layer"] < math.ceil(n_layers / 6):
+    if claim.id == _EARLY and given["layer"] < math.ceil(n_layers / 6):
         return FALSE  # the writer stands before the blocks that are compared
-    return None if card in (_WITHOUT_TRUTH, *([_BEFORE] if given["layer"] == 0 else [])) else TRUE
+    if claim.id in (_WITHOUT_TRUTH, *([_BEFORE] if given["layer"] == 0 else [])):
+        return None
+    criteria = claim.criteria[Protocol.SOUND]
+    if all(isinstance(c, WriterRaises) for c in criteria):
+        least = max(c.at_least for c in criteria if isinstance(c, WriterRaises))
+        return round(min(MOST_SIZE, float(given["rise"]) / least), 4)
+    return TRUE
 
 
 def _massive(rng: Generator) -> tuple[str, int, dict[str, Any]]:
@@ -90,7 +99,7 @@ def _massive(rng: Generator) -> tuple[str, int, dict[str, Any]]:
         "n_layers": n,
         "seed": _seed(rng),
         "before": before,
-        "rise": float(np.exp(rng.uniform(np.log(55.0), np.log(2.0**14)))),
+        "rise": float(50.0 * _RISES[rng.integers(len(_RISES))] * rng.uniform(1.0, 1.1)),
         "sink_strength": float(rng.uniform(2.5, 4.0)),
         "background": float(rng.uniform(0.2, 0.25)),
     }
@@ -112,3 +121,21 @@ def _other(shop: Workshop, rng: Generator) -> tuple[str, int, dict[str, Any]]:
 
 def _seed(rng: Generator) -> int:
     return int(rng.integers(2**31))
+
+
+MECHANISM_CASES: tuple[Case, ...] = tuple(
+    Case(
+        chapter=MECHANISM,
+        name=name,
+        targets=(target,),
+        models=100,
+        cards=("massive-*",),
+        kinds=kinds,
+        code=(run_mechanism,),
+        measures=True,
+    )
+    for name, target, kinds in (
+        ("writes a massive number", TRUE, ("massive",)),
+        ("writes none", FALSE, ("hub", "null", "random_weights", "copy_head")),
+    )
+)

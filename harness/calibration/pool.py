@@ -78,6 +78,30 @@ class Pool:
                 drawn.append(int(rng.choice(columns, p=self.shares[columns])))
         return tuple(drawn)
 
+    def redraw_suite(
+        self, per_family: int, draws: int, rng: Generator
+    ) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Columns of so many draws of a suite whose templates were drawn anew, and the name of each one's template.
+
+        Of every family as many templates as there are, with replacement; one drawn twice is two, with two names.
+        """
+        columns: list[int] = []
+        names: list[str] = []
+        suite = [(t, rng.integers(len(t), size=len(t))) for t in self.clusters.values()]
+        for _ in range(draws):
+            for templates, chosen in suite:
+                for slot in rng.choice(len(templates), size=per_family, replace=False):
+                    members = templates[chosen[slot]]
+                    columns.append(int(rng.choice(members, p=self.shares[members])))
+                    names.append(f"{slot:04d}")
+        return tuple(columns), tuple(names)
+
+
+def rename(effects: Effects, templates: Sequence[str]) -> Effects:
+    """The same table, its prompts' templates called so."""
+    prompts = zip(effects.prompts, templates, strict=True)
+    return replace(effects, prompts=tuple(replace(prompt, template=name) for prompt, name in prompts))
+
 
 def take(effects: Effects, columns: Sequence[int], *, renamed: bool = True) -> Effects:
     """The prompts in `columns`, each as a template of its own, numbered in their order.

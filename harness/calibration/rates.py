@@ -8,16 +8,17 @@ their model: their rate has an interval over models.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-WAYS = ("drawn", "redrawn", "pooled")
+WAYS = ("drawn", "redrawn", "pooled", "redrawn-pooled")
 """How prompts were chosen; see `harness.calibration.trials`."""
 
-EDGES = (0.0, 0.5, 0.9, 1.0, 1.15, 1.4, 1.75, 2.5, math.inf)
+EDGES = (0.0, 0.5, 0.9, 1.0, 1.15, 1.4, 1.75, 2.5, 4.0, 6.0, math.inf)
 """Edges of the bins of the truth; below 1 the claim is false."""
 
 BINS = (
@@ -28,7 +29,9 @@ BINS = (
     "1.15 to 1.4",
     "1.4 to 1.75",
     "1.75 to 2.5",
-    "above 2.5",
+    "2.5 to 4",
+    "4 to 6",
+    "above 6",
 )
 FALSE_BINS, TRUE_BINS = BINS[:3], BINS[3:]
 BOUNDARY = FALSE_BINS[-1]
@@ -78,6 +81,8 @@ def count(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for record in records:
         for outcome in record["outcomes"]:
+            if outcome["size"] is None:
+                continue
             cards = found.setdefault(record["chapter"], {})
             ways = cards.setdefault(outcome["card"], {})
             where = bin_of(outcome["size"])
@@ -98,7 +103,9 @@ def by_model(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Chapter -> case -> way of drawing -> [models with a false `supported`, models of which some card is false]."""
     found: dict[str, Any] = {}
     for record in records:
-        false = [outcome for outcome in record["outcomes"] if outcome["size"] < 1.0]
+        false = [
+            outcome for outcome in record["outcomes"] if outcome["size"] is not None and outcome["size"] < 1.0
+        ]
         for way in WAYS:
             said = [outcome[way][0] for outcome in false if way in outcome]
             if said:
@@ -109,7 +116,35 @@ def by_model(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def engine(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+PLAIN = (0.0, 100.0)
+"""Sizes of a card that is false or true without a distance from a threshold."""
+
+
+def without_truth(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Card -> verdict -> models of which it is not known whether it is true."""
+    found: dict[str, dict[str, int]] = {}
+    for record in records:
+        for outcome in record["outcomes"]:
+            if outcome["size"] is None:
+                verdicts = found.setdefault(outcome["card"], {})
+                verdicts[outcome["drawn"][0]] = verdicts.get(outcome["drawn"][0], 0) + 1
+    return found
+
+
+def without_axis(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Chapter -> cards whose every size is one of PLAIN: what is just true or false has no axis."""
+    found: dict[str, dict[str, bool]] = {}
+    for record in records:
+        for outcome in (o for o in record["outcomes"] if o["size"] is not None):
+            cards = found.setdefault(record["chapter"], {})
+            cards[outcome["card"]] = cards.get(outcome["card"], True) and outcome["size"] in PLAIN
+    return {
+        chapter: sorted(card for card, is_plain in cards.items() if is_plain)
+        for chapter, cards in found.items()
+    }
+
+
+def engine(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How the measured trials compare with the closed form."""
     measured = [record["measured"] for record in records if "measured" in record]
     pairs = [tuple(pair) for m in measured for pair in m["verdicts"]]
@@ -120,7 +155,23 @@ def engine(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "verdicts": len(pairs),
         "invalid": len(pairs) - len(judged),
         "unlike": sum(ours != theirs for ours, theirs in judged),
+        "gates": gates(records),
     }
+
+
+def gates(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Chapter -> name of a gate -> measured models in which it failed."""
+    found: dict[str, dict[str, int]] = {}
+    for record in records:
+        for gate in record.get("gates", record.get("measured", {}).get("gates", ())):
+            of_chapter = found.setdefault(record["chapter"], {})
+            of_chapter[gate] = of_chapter.get(gate, 0) + 1
+    return found
+
+
+def stale(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Chapter -> trials that were made with other code or criteria than today's."""
+    return dict(Counter(record["chapter"] for record in records if record.get("stale")))
 
 
 def models(counts: Counts, bins: Sequence[str]) -> int:
@@ -163,3 +214,8 @@ def least_size(counts: Counts, power: float = 0.95) -> str:
         if here.n:
             found = b
     return found
+
+
+def from_size(bin_name: str) -> float:
+    """The lower edge of a bin."""
+    return EDGES[BINS.index(bin_name)]

@@ -1,25 +1,23 @@
-"""All trials, each kept in a JSON-lines file as soon as it is made: an interrupted run goes on where it stopped."""
+"""All trials, each kept in a JSON-lines file as soon as it is made: an interrupted run goes on where it stopped.
+
+Every record carries the stamp of what it was made with (`harness.calibration.stamps`). One whose stamp is no longer
+that of its case is made again; where only some chapters are run, those of the others stay as they are, and the report
+says that they were made with other code.
+"""
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.calibration.chapters import Case
 from harness.calibration.trials import trial_id
-from harness.claim import Claim
-
-_HARNESS = Path(__file__).parents[1]
-JUDGING_CODE = ("statistics", "verdicts", "planted", "calibration")
-"""The folders a trial depends on, beside the cards; tests and what only reports are left out."""
-
-_REPORTING = ("__main__.py", "figure.py", "rates.py", "report.py", "run.py")
 
 Trial = Callable[[Case, float, int], dict[str, Any]]
+Stamp = Callable[[Case, bool], str]
+"""The stamp of a case, and of those of its trials that the engine measures."""
 
 
 def plan(cases: Sequence[Case], models: int | None = None) -> Iterator[tuple[Case, float, int]]:
@@ -36,45 +34,33 @@ def run(
     trial: Trial,
     cases: Sequence[Case],
     kept: Path,
+    stamp: Stamp,
     *,
     models: int | None = None,
+    wanted: Callable[[Case], bool] = lambda case: True,
     on_trial: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, Any]]:
-    """The records of every planned trial, in the plan's order; those in the file `kept` are not made again."""
+    """The records of every planned trial, in the plan's order; those in the file `kept` with their stamp are not made
+    again, nor any of a case that is not `wanted`: of those, what is kept is taken as it is.
+
+    A record with another stamp than its case's has `stale` true.
+    """
     known = {record["id"]: record for record in read_kept(kept)}
     kept.parent.mkdir(parents=True, exist_ok=True)
     records = []
     with kept.open("a", encoding="utf-8") as file:
         for case, target, index in plan(cases, models):
-            name = trial_id(case, target, index)
-            if name not in known:
-                known[name] = trial(case, target, index)
+            name, made_with = trial_id(case, target, index), stamp(case, case.measured(index))
+            if wanted(case) and known.get(name, {}).get("stamp") != made_with:
+                known[name] = {**trial(case, target, index), "stamp": made_with}
                 file.write(json.dumps(known[name]) + "\n")
                 file.flush()
-            records.append(known[name])
-            on_trial(name)
+            if name in known:
+                stale = known[name].get("stamp") != made_with
+                records.append({**known[name], "stale": True} if stale else known[name])
+            if wanted(case):
+                on_trial(name)
     return records
-
-
-def stamp(claims: Mapping[str, Claim]) -> str:
-    """Ten digits of what trials are made with, code and criteria: trials made with other ones are not these."""
-    digest = hashlib.sha256(repr(sorted((name, repr(c.criteria)) for name, c in claims.items())).encode())
-    for folder in JUDGING_CODE:
-        for path in sorted((_HARNESS / folder).glob("*.py")):
-            if path.name not in _REPORTING:
-                digest.update(f"{path.name}\n{_without_text(path.read_text(encoding='utf-8'))}".encode())
-    return digest.hexdigest()[:10]
-
-
-def _without_text(source: str) -> str:
-    """The syntax tree, comments and docstrings left out: a better sentence makes no trial anew."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [
-                n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
-            ]
-    return ast.dump(tree)
 
 
 def read_kept(kept: Path) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ def _records(n: int = 60) -> list[dict[str, Any]]:
     records[0]["measured"] = {
         "gap_nats": 1e-6,
         "verdicts": [["invalid", "supported"], ["supported", "refuted"]],
+        "gates": ["positive_control"],
     }
     return records
 
@@ -69,7 +70,7 @@ def test_the_interval_is_clopper_and_pearsons(hits: int, n: int) -> None:
 
 def test_bins() -> None:
     assert [bin_of(edge) for edge in EDGES[:-1]] == list(BINS)
-    assert (bin_of(0.9999), bin_of(1.0), bin_of(100.0)) == ("0.9 to 1", "1 to 1.15", "above 2.5")
+    assert (bin_of(0.9999), bin_of(1.0), bin_of(100.0)) == ("0.9 to 1", "1 to 1.15", "above 6")
 
 
 def test_counts_are_those_of_a_loop() -> None:
@@ -91,6 +92,7 @@ def test_counts_are_those_of_a_loop() -> None:
         "verdicts": 2,
         "invalid": 1,
         "unlike": 1,
+        "gates": {"1. Hub location": {"positive_control": 1}},
     }
 
 
@@ -124,3 +126,54 @@ def test_the_report_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     counts = results["counts"]["1. Hub location"]["hub-exists"]["drawn"]
     false = rate(counts, BINS[:3])
     assert f"| {false.n} | 0 | {false} |" in text
+
+
+def _chapter(name: str, hits: int, n: int) -> list[dict[str, Any]]:
+    """So many false models, some of them supported, and true ones at three times the threshold."""
+    return [
+        {
+            "id": f"{name}/{i}",
+            "chapter": name,
+            "case": "a",
+            "seconds": 1.0,
+            "outcomes": [
+                {
+                    "card": "c",
+                    "size": 0.95 if i < n else 3.0,
+                    "redrawn-pooled": ["supported" if i < hits or i >= n else "inconclusive", 0.5],
+                    "redrawn": ["inconclusive", 0.5],
+                }
+            ],
+        }
+        for i in range(n + 10)
+    ]
+
+
+def test_the_report_says_what_is_shown_and_what_is_not() -> None:
+    records = [*_chapter("2. few", 0, 100), *_chapter("7. many", 0, 368), *_chapter("10. wrong", 20, 400)]
+    records[0]["stale"] = True
+    text = render_markdown(results_of(records, pool=800, planned=len(records)))
+    shown = [
+        line.split(" | ")
+        for line in text.splitlines()
+        if "| redrawn-pooled | " in line and " of " in line and "models" not in line
+    ]
+    assert [(row[0].lstrip("| "), row[2], row[4]) for row in shown] == [
+        ("2. few", "0 of 100", "not shown"),
+        ("7. many", "0 of 368", "shown"),
+        ("10. wrong", "20 of 400", "**missed**"),
+    ]
+    assert [row[6] for row in shown] == ["1 of 1"] * 3
+    assert "**Made with other code** or criteria than today's: 1 of 2. few" in text
+
+
+def test_cards_without_a_distance_have_no_bins() -> None:
+    records = _chapter("6. plain", 0, 5)
+    for record in records:
+        record["outcomes"][0]["size"] = 100.0 if record["outcomes"][0]["size"] > 1 else 0.0
+    results = results_of(records, pool=800, planned=len(records))
+    assert results["without_axis"] == {"6. plain": ["c"]}
+    text = render_markdown(results)
+    assert "## Claims that are true, by no distance" in text
+    power = text.split("## Claims that are true: how often")[1].split("##")[0]
+    assert "| 6 |" not in power

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ import numpy as np
 import pytest
 
 from harness.calibration import trials
-from harness.calibration.chapters import CASES, HUB, Case, _head_cards, hub_lead
-from harness.calibration.identities import IDENTITY_CASES, run_identity
+from harness.calibration.chapters import CASES, HUB, MEASURED_EVERY, Case, _head_cards, hub_lead
+from harness.calibration.identities import FALSE, IDENTITY_CASES, TRUE, run_identity
+from harness.calibration.mechanisms import _truth
 from harness.calibration.models import Workshop
+from harness.calibration.nulls import NULL_CASES, NULLS, run_null
 from harness.calibration.pool import build_pool, suite_prompts
-from harness.calibration.rates import FALSE_BINS, count, rate
-from harness.calibration.run import plan, read_kept, run, stamp
+from harness.calibration.rates import FALSE_BINS, count, rate, stale
+from harness.calibration.run import plan, read_kept, run
 from harness.calibration.trials import run_trial, trial_id
 from harness.verdicts.verdict import Judgement, Verdict
 
@@ -37,7 +38,7 @@ def test_a_trial_is_made_anew_alike(shop: Workshop) -> None:
 
 
 def test_a_measured_trial_agrees_with_the_closed_form(shop: Workshop) -> None:
-    record = run_trial(shop, TIE, 0.0, trials.MEASURED_EVERY + 1)
+    record = run_trial(shop, TIE, 0.0, MEASURED_EVERY + 1)
     assert 0.0 < record["measured"]["gap_nats"] < 1e-4
     assert all(ours == theirs for ours, theirs in record["measured"]["verdicts"])
 
@@ -113,6 +114,10 @@ def _made_up(case: Case, target: float, index: int) -> dict[str, Any]:
     return {"id": trial_id(case, target, index), "value": round(target * index, 3)}
 
 
+def _same_stamp(case: Case, measured: bool) -> str:
+    return "a"
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     cases = [Case(chapter=HUB, name=name, targets=(0.5, 2.0), models=3) for name in ("a", "b")]
     kept, whole, calls = tmp_path / "kept.jsonl", tmp_path / "whole.jsonl", []
@@ -124,24 +129,72 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return _made_up(case, target, index)
 
     with pytest.raises(KeyboardInterrupt):
-        run(failing, cases, kept)
+        run(failing, cases, kept, _same_stamp)
     assert len(read_kept(kept)) == 5
     kept.write_bytes(kept.read_bytes() + b'{"id": "cut sho')
     seen: list[str] = []
-    resumed = run(_made_up, cases, kept, on_trial=seen.append)
-    assert resumed == run(_made_up, cases, whole)
+    resumed = run(_made_up, cases, kept, _same_stamp, on_trial=seen.append)
+    assert resumed == run(_made_up, cases, whole, _same_stamp)
     assert len(resumed) == len(seen) == len(list(plan(cases))) == 12
     assert sorted(kept.read_bytes().splitlines()) == sorted(whole.read_bytes().splitlines())
     calls.clear()
-    assert run(failing, cases, kept) == resumed
+    assert run(failing, cases, kept, _same_stamp) == resumed
     assert calls == []
 
 
-def test_trials_of_other_thresholds_are_not_these(shop: Workshop) -> None:
-    some = shop.claims["hub-exists"]
-    other = {p: tuple(replace(c, min_lead=0.2) for c in criteria) for p, criteria in some.criteria.items()}
-    moved = {**shop.claims, "hub-exists": replace(some, criteria=other)}
-    assert stamp(shop.claims) == stamp(dict(shop.claims)) != stamp(moved)
+def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
+    cases = [Case(chapter=f"{n}. x", name=f"c{n}", targets=(0.5,), models=2) for n in (1, 10)]
+    kept, made, stamps = tmp_path / "kept.jsonl", [], {"c1": "a", "c10": "a"}
+
+    def trial(case: Case, target: float, index: int) -> dict[str, Any]:
+        made.append(case.name)
+        return _made_up(case, target, index)
+
+    def go(**given: Any) -> list[dict[str, Any]]:
+        made.clear()
+        return run(trial, cases, kept, lambda case, measured: stamps[case.name], **given)
+
+    assert [r["id"] for r in go()] == ["1/c1/0.5/0", "10/c10/0.5/0", "1/c1/0.5/1", "10/c10/0.5/1"]
+    stamps["c10"] = "b"
+    records = go(wanted=lambda case: case.name == "c1")
+    assert made == []
+    assert [r.get("stale", False) for r in records] == [False, True, False, True]
+    assert stale([{**r, "chapter": r["id"].split("/")[0]} for r in records]) == {"10": 2}
+    assert not any("stale" in r for r in go())
+    assert made == ["c10", "c10"]
+    go()
+    assert made == []
+
+
+def test_a_suite_whose_templates_are_drawn_anew(shop: Workshop) -> None:
+    """As many templates of a family as there are, some of them twice, and prompts of three draws in each."""
+    columns, names = shop.pool.redraw_suite(10, 3, np.random.default_rng(0))
+    assert len(columns) == len(names) == 360
+    records = [shop.pool.prompts.records[column] for column in columns]
+    slots: dict[tuple[str, str], set[str]] = {}
+    for record, name in zip(records, names, strict=True):
+        slots.setdefault((record.family, name), set()).add(record.template)
+    assert all(len(templates) == 1 for templates in slots.values())
+    whole = sum(len(found) for found in shop.pool.clusters.values())
+    assert 140 < len(slots) <= whole
+    distinct = len({(r.family, r.template) for r in records})
+    assert 0.5 * whole < distinct < 0.8 * whole  # 1 - 1/e of them
+
+
+def test_a_null_does_not_have_what_was_planted(shop: Workshop) -> None:
+    record = run_null(shop, next(c for c in NULL_CASES if c.name == "null of a hub"), 0.0, 0)
+    named = next(o for o in record["outcomes"] if o["card"] == "hub-1_5b-l14 where it was")
+    assert named["size"] < 1.0
+    assert named["drawn"][0] != "supported"
+    assert record["chapter"] == NULLS
+    assert isinstance(record["gates"], list)
+
+
+def test_the_size_of_the_rise(shop: Workshop) -> None:
+    given = {"layer": 1, "rise": 100.0}
+    assert _truth(shop.claims["massive-write-50x"], TRUE, given, 4) == 2.0
+    assert _truth(shop.claims["massive-writer-is-hub"], TRUE, given, 4) == TRUE
+    assert _truth(shop.claims["massive-write-50x"], FALSE, given, 4) == FALSE
 
 
 def test_head_cards_are_about_heads(shop: Workshop) -> None:
