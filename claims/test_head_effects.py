@@ -91,6 +91,15 @@ CLAIMS = (
         falsified_by="one head that moves it by more than 0.1 nats on average",
         models=("qwen0_5b",),
         criteria={
+            PUBLISHED: (
+                EveryProbe(
+                    experiment="head_sites",
+                    select=Slices(stream=Stream.ATTN_OUT),
+                    metric="kl_nats",
+                    at_most=0.1,
+                    rationale="as below, of the channels and the six blocks that were measured",
+                ),
+            ),
             SOUND: (
                 EveryProbe(
                     experiment="head_sweep",
@@ -99,7 +108,7 @@ CLAIMS = (
                     at_most=0.1,
                     rationale="twice the largest published effect; the least effect that this suite lets a hub have",
                 ),
-            )
+            ),
         },
         published=(
             Published(
@@ -115,7 +124,8 @@ CLAIMS = (
         id="head-1_5b-specialists",
         sentence="Qwen2.5-1.5B has specialist heads; the strongest is L0H3, on arithmetic.",
         source=ATLAS,
-        falsified_by="L0H3 moving arithmetic by less than 0.5 nats, by less than three times what it does to other families, or "
+        falsified_by="L0H3 moving arithmetic by less than 0.5 nats, by less than three times what it "
+        "does to other families, or "
         "less than another head does",
         models=("qwen1_5b",),
         criteria={
@@ -182,6 +192,16 @@ CLAIMS = (
         models=("qwen0_5b", "qwen1_5b"),
         joint=True,
         criteria={
+            PUBLISHED: (
+                EffectRatio(
+                    model_a="qwen0_5b",
+                    model_b="qwen1_5b",
+                    part=Part(experiment="head_sites", select=EveryHead()),
+                    part_a=Part(experiment="head_sites", select=Slices(stream=Stream.ATTN_OUT)),
+                    at_least=5.0,
+                    rationale="a quarter of the published ratio, of the unlike things it was taken of",
+                ),
+            ),
             SOUND: (
                 EffectRatio(
                     model_a="qwen0_5b",
@@ -190,7 +210,7 @@ CLAIMS = (
                     at_least=5.0,
                     rationale="a quarter of the published ratio",
                 ),
-            )
+            ),
         },
         published=(Published(value=22, unit="times", what="1.02 over 0.046 nats", source="comparison page"),),
         note="The published ratio compares z in the first six blocks with channels of the attention's output in six "

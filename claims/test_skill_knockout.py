@@ -205,7 +205,8 @@ CLAIMS = (
     ),
     Claim(
         id="knockout-facts-selective",
-        sentence="At one of the blocks steered, taking the factual direction away removes facts and spares other tasks.",
+        sentence="At one of the blocks steered, taking the factual direction away removes facts and "
+        "spares other tasks.",
         source="this suite: the universal form of the atlas's claim",
         falsified_by="none of them at which facts drop by a nat more than other tasks",
         models=EVERY_MODEL,

@@ -292,7 +292,8 @@ CLAIMS = (
     ),
     Claim(
         id="steering-facts-raised",
-        sentence="At one of the blocks steered, half the stream's length of the factual direction raises the right answer.",
+        sentence="At one of the blocks steered, half the stream's length of the factual direction "
+        "raises the right answer.",
         source=OURS,
         falsified_by="none of them at which half the stream's length of it raises the answer by 0.1 nats",
         models=EVERY_MODEL,
@@ -301,7 +302,8 @@ CLAIMS = (
     ),
     Claim(
         id="steering-facts-rises",
-        sentence="At one of the blocks steered, the right answer rises with the strength of the factual direction, through 0.",
+        sentence="At one of the blocks steered, the right answer rises with the strength of the "
+        "factual direction, through 0.",
         source=OURS,
         falsified_by="none of them with a positive slope",
         models=EVERY_MODEL,
@@ -310,7 +312,8 @@ CLAIMS = (
     ),
     Claim(
         id="steering-facts-beats-controls",
-        sentence="At one of the blocks steered, it raises the right answer more than control directions of its length do.",
+        sentence="At one of the blocks steered, it raises the right answer more than control "
+        "directions of its length do.",
         source=OURS,
         falsified_by="at every block, a control that raises it as much",
         models=EVERY_MODEL,
@@ -362,7 +365,8 @@ CLAIMS = (
             ),
             (
                 "stance-contrast-beats-controls",
-                "At one of the blocks steered, it does so more than two random, a shuffled and a wrong-task direction do.",
+                "At one of the blocks steered, it does so more than two random, a shuffled and a "
+                "wrong-task direction do.",
                 "at every block, a control that does as much",
                 BeatsControls(
                     experiment="steering_stance",

@@ -273,7 +273,8 @@ CLAIMS = (
     ),
     Claim(
         id="ablation-zero-largest",
-        sentence="Zero ablation of MLPs gives the largest effects; mean and resample ablation give smaller ones that agree "
+        sentence="Zero ablation of MLPs gives the largest effects; mean and resample ablation give "
+        "smaller ones that agree "
         "with it in rank.",
         source="audit page: partially confirmed",
         falsified_by="mean or resample ablation of MLPs doing more, over layers, or naming other layers",
@@ -306,7 +307,8 @@ CLAIMS = (
     ),
     Claim(
         id="ablation-rank-preserved",
-        sentence="The strongest layers are the same whichever ablation is used: two of the three strongest MLPs, of any two.",
+        sentence="The strongest layers are the same whichever ablation is used: two of the three "
+        "strongest MLPs, of any two.",
         source="audit page: partially confirmed",
         falsified_by="two of zero, mean and resample sharing fewer than two of their three strongest MLPs",
         models=EVERY_MODEL,

@@ -9,12 +9,14 @@ from harness.protocols import Protocol
 
 SITE_LAYERS = 6
 """Layers at which the three sites are compared, as many as the 0.5B study had."""
+ATLAS_LAYERS = {24: (2, 7, 8, 13, 21, 22), 28: (0, 1, 2, 3, 4, 5)}
+"""Number of blocks -> those whose "heads" the atlas measured, at 0.5B and at 1.5B; elsewhere they are spread evenly."""
 
 
 def _head_sweep(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     n_layers, heads = anatomy.n_layers, anatomy.heads
     if protocol is Protocol.PUBLISHED:
-        raise ValueError("head_sweep has no published definition yet: the atlas's own sites are to be added")
+        raise ValueError("head_sweep has no published definition: head_sites measures what the atlas did")
     if len(heads) != n_layers or not sum(heads):
         raise ValueError(
             f"head_sweep needs the query heads of {n_layers} blocks, and at least one; got {heads}"
@@ -50,7 +52,7 @@ def _head_resample(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
 def _head_sites(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     """Three things that were called a head: z, and as many channels of the attention's output and of the stream."""
     edits: list[Probe] = []
-    for layer in spread(anatomy.n_layers, SITE_LAYERS):
+    for layer in ATLAS_LAYERS.get(anatomy.n_layers) or spread(anatomy.n_layers, SITE_LAYERS):
         n_heads = anatomy.heads[layer]
         width = anatomy.d_model // n_heads if n_heads else 0
         for head in range(n_heads):

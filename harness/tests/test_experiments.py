@@ -350,6 +350,13 @@ def test_the_three_sites_called_a_head_have_as_many_channels() -> None:
     ]
 
 
+@pytest.mark.parametrize(("n_layers", "layers"), [(24, {2, 7, 8, 13, 21, 22}), (28, {0, 1, 2, 3, 4, 5})])
+def test_the_sites_of_the_atlas_stand_in_the_blocks_that_it_measured(n_layers: int, layers: set[int]) -> None:
+    model = Anatomy(n_layers=n_layers, heads=(2,) * n_layers, kv_heads=(1,) * n_layers, d_model=8)
+    found = EXPERIMENTS["head_sites"].probes(PUBLISHED, model)
+    assert {probe.layers[0] for probe in found if isinstance(probe, Edit)} == layers
+
+
 def test_controls() -> None:
     assert str(NO_OP) == "patch L0 from self"
     assert str(skip_everything(30)) == "skip L0-L29"

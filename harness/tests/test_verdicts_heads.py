@@ -236,6 +236,15 @@ def test_a_ratio_of_two_models_lies_within_bounds(b_head, verdict):
     assert finding.estimate.value == pytest.approx(b_head / 0.1, rel=0.05)
 
 
+def test_a_ratio_of_unlike_parts_is_taken_of_them():
+    """0.5 nats of a head in b over 5 nats of a block in a."""
+    criterion = EffectRatio(model_a="a", model_b="b", part=STRONGEST, part_a=BLOCK, at_least=0.05, **WHY)
+    finding = judge_joint_criterion(criterion, _models(0.1, 0.5, a_block=5.0))
+    assert finding.verdict is Verdict.SUPPORTED, finding.sentence
+    assert finding.estimate.value == pytest.approx(0.1, rel=0.05)
+    assert criterion.experiments == ("head_sweep", "layer_sweep")
+
+
 @pytest.mark.parametrize(
     ("b_block", "verdict"),
     [(1.7, Verdict.SUPPORTED), (2.0, Verdict.INCONCLUSIVE), (2.3, Verdict.REFUTED)],

@@ -86,12 +86,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class EffectRatio(Criterion):
-    """A part's effect in `model_b` over that in `model_a` lies within these bounds. Judged in `joint_parts.py`."""
+    """A part's effect in `model_b` over that in `model_a` lies within these bounds. Judged in `joint_parts.py`.
+
+    `part_a` is what is taken of `model_a`, where that was something else: as published, not as it should be.
+    """
 
     model_a: str
     model_b: str
     part: Part
     at_least: float
+    part_a: Part | None = None
     at_most: float = float("inf")
 
     def __post_init__(self) -> None:
@@ -104,13 +108,13 @@ class EffectRatio(Criterion):
     @property
     def experiments(self) -> tuple[str, ...]:
         """Names of the tables it reads."""
-        return (self.part.experiment,)
+        return tuple(dict.fromkeys(part.experiment for part in (self.part, self.part_a or self.part)))
 
     def __str__(self) -> str:
         most = "" if self.at_most == float("inf") else f" and at most {format_number(self.at_most)}"
         return (
-            f"{self.part} in {self.model_b} is at least {format_number(self.at_least)}{most} times that in "
-            f"{self.model_a}"
+            f"{self.part} in {self.model_b} is at least {format_number(self.at_least)}{most} times "
+            f"{self.part_a or 'that'} in {self.model_a}"
         )
 
 

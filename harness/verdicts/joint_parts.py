@@ -28,15 +28,17 @@ class _Unusable(ValueError):
 def judge_effect_ratio(criterion: EffectRatio, models: Models) -> Finding:
     """Supported: the ratio's 98% interval lies within the bounds; refuted: outside; else inconclusive."""
     try:
-        a, b = (_log_size(models, m, criterion.part) for m in (criterion.model_a, criterion.model_b))
+        a = _log_size(models, criterion.model_a, criterion.part_a or criterion.part)
+        b = _log_size(models, criterion.model_b, criterion.part)
     except _Unusable as problem:
         return invalid(str(problem))
     low, high = math.log(criterion.at_least), math.log(criterion.at_most)
     draws, value = b[1] - a[1], b[0] - a[0]
     inside = max(2 * bootstrap_p(draws < low), 2 * bootstrap_p(draws > high))
     outside = min(2 * bootstrap_p(draws >= low), 2 * bootstrap_p(draws <= high))
-    said = f"{criterion.part} is {format_number(math.exp(a[0]))} nats in {criterion.model_a} and "
-    return _found(models, criterion.model_a, criterion.part, value, draws, inside, outside, said)
+    part_a = criterion.part_a or criterion.part
+    said = f"{part_a} is {format_number(math.exp(a[0]))} nats in {criterion.model_a} and "
+    return _found(models, criterion.model_a, part_a, value, draws, inside, outside, said)
 
 
 def judge_share_change(criterion: ShareChange, models: Models) -> Finding:
