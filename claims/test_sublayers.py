@@ -23,9 +23,11 @@ from harness.verdicts.criteria import (
     RankAgreement,
     SameEffect,
     ShareChange,
+    SomeProbe,
     TopLayers,
     TopLead,
     TopOverlap,
+    WorstCase,
 )
 from harness.verdicts.selectors import Singles, Sublayer
 from harness.verdicts.verdict import Verdict
@@ -336,6 +338,42 @@ CLAIMS = (
                 source="raw results",
             ),
         ),
+    ),
+    Claim(
+        id="lfm2-cascade-zero",
+        sentence="Zeroing a layer's whole output shows nothing of that layer; zeroing what its MLP adds does.",
+        source="LFM2 page",
+        falsified_by="an erased stream whose output still depends on the prompt, or MLPs that all matter alike",
+        models=("lfm2_230m", "smollm2_1_7b", "qwen0_5b", "smollm2_135m"),
+        criteria={
+            PUBLISHED: (
+                WorstCase(
+                    experiment="layer_sweep",
+                    select=Singles(),
+                    metric="kl_to_first_nats",
+                    at_most=1e-3,
+                    rationale="as x-residual-zero-constant: what does not depend on the prompt shows nothing of a layer",
+                ),
+            ),
+            SOUND: (
+                SomeProbe(
+                    experiment="sublayer_sweep",
+                    select=Sublayer(stream=Stream.MLP_OUT),
+                    metric="kl_nats",
+                    at_least=1.0,
+                    rationale="ten times the least effect that counts",
+                ),
+                SomeProbe(
+                    experiment="sublayer_sweep",
+                    select=Sublayer(stream=Stream.MLP_OUT),
+                    metric="kl_nats",
+                    at_most=0.1,
+                    rationale="the least effect that counts: some MLP is below it, so that layers are told apart",
+                ),
+            ),
+        },
+        note="The ledger's models, and the embedded one, of which this was known beforehand. The same page asks for the "
+        "Qwen hubs to be measured again, which was not done.",
     ),
     Claim(
         id="zero-ablation-conservative",
