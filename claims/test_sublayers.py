@@ -352,7 +352,7 @@ CLAIMS = (
                     select=Singles(),
                     metric="kl_to_first_nats",
                     at_most=1e-3,
-                    rationale="as x-residual-zero-constant: what does not depend on the prompt shows nothing of a layer",
+                    rationale="as x-residual-zero-constant: what is the same for every prompt shows nothing",
                 ),
             ),
             SOUND: (
@@ -372,8 +372,8 @@ CLAIMS = (
                 ),
             ),
         },
-        note="The ledger's models, and the embedded one, of which this was known beforehand. The same page asks for the "
-        "Qwen hubs to be measured again, which was not done.",
+        note="The ledger's models, and the embedded one, of which this was known beforehand. The same page asks for "
+        "the Qwen hubs to be measured again, which was not done.",
     ),
     Claim(
         id="zero-ablation-conservative",
