@@ -19,6 +19,7 @@ from harness.verdicts.criteria import (
     WorstCase,
 )
 from harness.verdicts.selectors import DepthPart, Patched
+from harness.verdicts.verdict import Verdict
 
 CHAPTER = "9. Activation patching"
 
@@ -126,6 +127,8 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="patching-ends-at-the-last-token",
@@ -148,6 +151,7 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="patching-nothing-between",
@@ -156,6 +160,7 @@ CLAIMS = (
         falsified_by="a block after which the tokens that the pair shares, the last apart, recover more than half",
         models=EVERY_MODEL,
         criteria={SOUND: (RecoveryBound(select=_resid(Where.REST), at_most=0.5, rationale=WHY_HALF),)},
+        borderline={SOUND: ("smollm2_135m", "gemma3_270m")},
     ),
     Claim(
         id="patching-attention-moves-it",
@@ -174,6 +179,8 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        borderline={SOUND: ("gemma3_270m",)},
     ),
     Claim(
         id="patching-directions-agree",
@@ -191,6 +198,7 @@ CLAIMS = (
                 for where in (Where.CHANGED, Where.LAST)
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
     ),
 )
 

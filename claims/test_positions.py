@@ -316,7 +316,10 @@ CLAIMS = (
             )
             for p in Protocol
         },
-        expected={PUBLISHED: {"smollm2_135m": REFUTED}, SOUND: {"smollm2_135m": INCONCLUSIVE}},
+        expected={
+            PUBLISHED: {"smollm2_135m": REFUTED, "gemma3_270m": Verdict.INCONCLUSIVE},
+            SOUND: {"smollm2_135m": INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE},
+        },
         borderline={PUBLISHED: ("smollm2_135m",)},
         note="Four to seven prompts of a draw hold an operator, of as many families: one draw alone says little.",
     ),
@@ -337,7 +340,11 @@ CLAIMS = (
             )
             for p in Protocol
         },
-        expected={PUBLISHED: {"smollm2_135m": INCONCLUSIVE}},
+        expected={
+            SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE},
+            PUBLISHED: {"smollm2_135m": INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE},
+        },
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="position-late-blocks-last-only",
@@ -367,7 +374,10 @@ CLAIMS = (
             )
             for p in Protocol
         },
-        expected={PUBLISHED: {"smollm2_135m": REFUTED}},
+        expected={
+            SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE},
+            PUBLISHED: {"smollm2_135m": REFUTED, "gemma3_270m": Verdict.INCONCLUSIVE},
+        },
         borderline={PUBLISHED: ("smollm2_135m",), SOUND: ("smollm2_135m",)},
         note="Of the last block it is an identity: see position-last-block-identity.",
     ),
@@ -408,6 +418,7 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: ("gemma3_270m",)},
     ),
     Claim(
         id="edges-content-carries",
@@ -463,6 +474,7 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="edges-first-rests",
@@ -480,6 +492,7 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
         note="It need not hold: without token 0 the weight that rested there falls on the other tokens, and what the "
         "last one then reads of them is more than it ever did.",
     ),

@@ -218,7 +218,8 @@ CLAIMS = (
             ),
             SOUND: (KnockoutSelects(at_least=1.0, rationale=WHY_NAT),),
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={PUBLISHED: {"gemma3_270m": Verdict.REFUTED}, SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        borderline={SOUND: ("gemma3_270m",)},
         note="Under `published` the best of all blocks and strengths counts, as in the atlas.",
     ),
     Claim(
@@ -236,7 +237,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="knockout-facts-beats-random",
@@ -246,6 +247,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: (KnockoutBeatsRandom(rationale=WHY_RANDOM),)},
         borderline={SOUND: ("smollm2_135m",)},
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
 )
 

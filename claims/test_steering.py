@@ -298,7 +298,8 @@ CLAIMS = (
         falsified_by="none of them at which half the stream's length of it raises the answer by 0.1 nats",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringGain(at_least=LEAST, rationale=WHY_LEAST),)},
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
+        borderline={SOUND: ("gemma3_270m",)},
     ),
     Claim(
         id="steering-facts-rises",
@@ -308,6 +309,7 @@ CLAIMS = (
         falsified_by="none of them with a positive slope",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringSlope(rationale=WHY_SIGN),)},
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         note="Weaker than 'raised': a direction that only harms when it is taken away has a positive slope too.",
     ),
     Claim(
@@ -318,7 +320,7 @@ CLAIMS = (
         falsified_by="at every block, a control that raises it as much",
         models=EVERY_MODEL,
         criteria={SOUND: (BeatsControls(experiment="steering_controls", rationale=WHY_MARGIN),)},
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="steering-quarter-spares-others",
@@ -327,7 +329,7 @@ CLAIMS = (
         falsified_by="a block at which it moves them by more than 0.1 nats",
         models=EVERY_MODEL,
         criteria={SOUND: (SteeringMoves(strengths=(-0.25, 0.25), at_most=LEAST, rationale=WHY_LEAST),)},
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-whole-step-moves-others",
@@ -355,6 +357,7 @@ CLAIMS = (
             falsified_by=falsified_by,
             models=EVERY_MODEL,
             criteria={SOUND: (criterion,)},
+            borderline={SOUND: ("gemma3_270m",)},
         )
         for name, sentence, falsified_by, criterion in (
             (
@@ -395,7 +398,7 @@ CLAIMS = (
         falsified_by="no falling trend over the blocks",
         models=EVERY_MODEL,
         criteria={SOUND: (KlFallsWithDepth(at_most=-0.6, rationale=WHY_SPEARMAN),)},
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-depth-one-length",
@@ -413,6 +416,7 @@ CLAIMS = (
         falsified_by="at one of the blocks, half of the texts intact at 2 or more, or a fifth of them degenerate at 1",
         models=EVERY_MODEL,
         criteria={SOUND: LEDGER},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-text-kept-by-a-quarter",
@@ -421,6 +425,7 @@ CLAIMS = (
         falsified_by="a direction and a block of which it makes a fifth of the texts degenerate",
         models=EVERY_MODEL,
         criteria={SOUND: (_degenerate((0.25,), at_most=0.2),)},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
         note="The direction of facts and a random one. A text may become another one and count as intact.",
     ),
     *(
@@ -431,6 +436,7 @@ CLAIMS = (
             falsified_by="a block and a strength of 4 or more that leave half of the texts intact",
             models=EVERY_MODEL,
             criteria={SOUND: (_degenerate((4.0, 8.0), kind, at_least=0.5),)},
+            borderline={SOUND: ("smollm2_135m",)},
         )
         for name, sentence, kind in (
             (
@@ -462,6 +468,7 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
     ),
 )
 
