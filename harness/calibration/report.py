@@ -134,7 +134,7 @@ def _engine(engine: Mapping[str, Any]) -> str:
         f"Measured by the engine as well: {engine['models']} models, largest gap {gap} nats; of {engine['verdicts']} "
         f"verdicts {engine['invalid']} are invalid to the suite, as a gate of the instrument failed, and "
         f"{engine['unlike']} of the others differ from the closed form's. Models in which a gate failed, of all that "
-        f"were measured: {failed or 'none'}."
+        f"were measured: {failed or ('not recorded' if engine['invalid'] else 'none')}."
     )
 
 
