@@ -296,7 +296,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="head-ranks-survive-ablations",
@@ -315,6 +315,7 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="head-kv-group-matters",

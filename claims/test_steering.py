@@ -416,7 +416,7 @@ CLAIMS = (
         falsified_by="at one of the blocks, half of the texts intact at 2 or more, or a fifth of them degenerate at 1",
         models=EVERY_MODEL,
         criteria={SOUND: LEDGER},
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
     ),
     Claim(
         id="steering-text-kept-by-a-quarter",
@@ -425,7 +425,7 @@ CLAIMS = (
         falsified_by="a direction and a block of which it makes a fifth of the texts degenerate",
         models=EVERY_MODEL,
         criteria={SOUND: (_degenerate((0.25,), at_most=0.2),)},
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.REFUTED}},
         note="The direction of facts and a random one. A text may become another one and count as intact.",
     ),
     *(
@@ -436,7 +436,7 @@ CLAIMS = (
             falsified_by="a block and a strength of 4 or more that leave half of the texts intact",
             models=EVERY_MODEL,
             criteria={SOUND: (_degenerate((4.0, 8.0), kind, at_least=0.5),)},
-            borderline={SOUND: ("smollm2_135m",)},
+            borderline={SOUND: ("smollm2_135m", "gemma3_270m")},
         )
         for name, sentence, kind in (
             (
@@ -468,7 +468,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.REFUTED}},
     ),
 )
 
