@@ -75,6 +75,7 @@ def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:
         lines += [f"Published: {figures}.", ""]
     if claim.untestable is None:
         lines += [f"- {p}: {' and '.join(str(c) for c in cs)}." for p, cs in claim.criteria.items()]
+        lines += [f"- presupposes: {c}." for c in claim.presupposes]
         lines += [f"- Falsified by {claim.falsified_by}."]
     if claim.note:
         lines += [f"- {claim.note}"]

@@ -34,6 +34,9 @@ ROUNDING = 1e-12
 CACHED = 2**13
 """Resampled means that are worked on at a time: few enough to stay in a processor's cache."""
 
+SEEN = 5.0
+"""Templates' worth of hits, and of misses, from which on their spread says how much prompts of one template share."""
+
 _Beyond = Callable[[np.ndarray], np.ndarray]
 
 
@@ -95,8 +98,8 @@ class Sampled:
 
     `bounded` quantities live in [0, 1]. Resampling a handful of hits shows too little spread or none, so their bounds
     are Clopper-Pearson's for as many independent prompts as would give the same standard error, but no more than
-    there are (Korn & Graubard 1998, Survey Methodology 24:193); where nothing varies, for as many as there are
-    templates.
+    there are (Korn & Graubard 1998, Survey Methodology 24:193); for no more than there are templates where hardly
+    anything varies (fewer than SEEN templates' worth of hits or of misses).
     """
 
     value: Float[np.ndarray, " probes"]
@@ -151,12 +154,13 @@ class Sampled:
 
     def _hits(self, i: int) -> tuple[float, float]:
         """A bounded mean as so many successes among so many independent prompts."""
-        mean, n = float(self.value[i]), float(self.clusters.n_prompts)
+        mean, n = float(self.value[i]), float(self.clusters.n_templates)
         if self.constant[i] or self.error[i] <= ROUNDING:
-            n = float(self.clusters.n_templates)
             return min(n, max(0.0, round(mean * n, 9))), n
         from scipy.stats import t
 
+        if min(mean, 1.0 - mean) * n >= SEEN:
+            n = float(self.clusters.n_prompts)
         fewer = t.ppf(1 - ALPHA / 2, n - 1) / t.ppf(1 - ALPHA / 2, self.freedom[i])
         n = min(n, mean * (1.0 - mean) / float(self.error[i]) ** 2 * float(fewer) ** 2)
         return mean * n, n

@@ -472,6 +472,6 @@ def test_the_figure_shows_both_protocols_of_what_is_recorded(evidence_dir: Path,
         "sound: skip the block",
         "published: without the final norm",
         "sound: with the final norm",
-        "Planted hub: 360 prompts, 12 families",
+        "Planted hub: 360 prompts, means with 98% intervals",
     ):
         assert words in svg

@@ -237,6 +237,17 @@ def test_templates_that_share_their_hits_count_less():
     assert 40 < np.mean(worth[1]) < 60
 
 
+@pytest.mark.parametrize("foreign", [0.001, 0.1, 1.0])
+def test_one_foreign_character_is_no_better_than_none(foreign):
+    design = clusters(*[9] * 3, prompts=2)
+    values = np.zeros((2, 54))
+    values[1, 7] = foreign
+    sampled = sample(design, values, "off_script")
+    assert sampled.bounded
+    assert sampled.interval(1)[1] >= sampled.interval(0)[1] - 1e-9
+    assert sampled.p_below(1, 0.1) >= sampled.p_below(0, 0.1) - 1e-9
+
+
 @pytest.mark.parametrize("hits", [0, 3, 60])
 def test_a_share_equal_everywhere_counts_its_templates(hits):
     design = clusters(*SUITE, prompts=3)

@@ -85,14 +85,15 @@ def excesses(
     if n_families < 2:
         raise MissingEvidence("a specialist needs another family to be compared with")
     shape = (len(values), n_families)
-    own, variance = np.empty(shape), np.full(shape, np.nan)
+    own, variance, spread = np.empty(shape), np.full(shape, np.nan), np.full(shape, np.nan)
     freedom = np.array([size - 1 for size in clusters.sizes], dtype=float)
     for f, size in enumerate(clusters.sizes):
         part = means[:, clusters.family_of == f]
         own[:, f] = part.mean(axis=1)
         if size > 1:
-            variance[:, f] = part.var(axis=1, ddof=1) / size
-    seen = np.nanmean(variance, axis=1, keepdims=True) if np.isfinite(variance).any() else variance
+            spread[:, f] = part.var(axis=1, ddof=1)
+            variance[:, f] = spread[:, f] / size
+    seen = np.nanmean(spread, axis=1, keepdims=True) if np.isfinite(spread).any() else spread
     other_variance = np.where(np.isnan(variance), seen, variance)
     others = (own.sum(axis=1, keepdims=True) - own) / (n_families - 1)
     scale = (factor / (n_families - 1)) ** 2

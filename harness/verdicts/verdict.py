@@ -21,6 +21,9 @@ class Verdict(StrEnum):
     NOT_RUN = "not run"
 
 
+ABSENT = "The claim presupposes what is not found here, so it is neither supported nor refuted."
+
+
 class ClaimRefuted(AssertionError):
     """The evidence contradicts the claim. The one exception a card that expects `refuted` may see."""
 
@@ -75,7 +78,7 @@ class Judgement:
     @property
     def estimate(self) -> Estimate | None:
         """The headline number: the first estimate of the findings that the verdict rests on, else of any."""
-        deciding = [f for f in self.findings if f.verdict is self.verdict]
+        deciding = [f for f in self.findings if f.verdict is self.verdict and self.note != ABSENT]
         return next((f.estimate for f in (*deciding, *self.findings) if f.estimate is not None), None)
 
 
@@ -98,8 +101,7 @@ def combine(findings: Sequence[Finding], presupposed: Sequence[Finding] = ()) ->
     absent = [f for f in presupposed if f.verdict is not Verdict.SUPPORTED]
     found = (*findings, *presupposed)
     if absent and Verdict.INVALID not in {f.verdict for f in found}:
-        note = "The claim presupposes what is not found here, so it is neither supported nor refuted."
-        return Judgement(verdict=Verdict.INCONCLUSIVE, findings=(*absent, *findings), note=note)
+        return Judgement(verdict=Verdict.INCONCLUSIVE, findings=tuple(absent), note=ABSENT)
     findings = found
     verdicts = {finding.verdict for finding in findings}
     for verdict in (Verdict.INVALID, Verdict.REFUTED):
