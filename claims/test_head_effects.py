@@ -125,8 +125,7 @@ CLAIMS = (
         sentence="Qwen2.5-1.5B has specialist heads; the strongest is L0H3, on arithmetic.",
         source=ATLAS,
         falsified_by="L0H3 moving arithmetic by less than 0.5 nats, by less than three times what it "
-        "does to other families, or "
-        "less than another head does",
+        "does to other families, or less than another head does",
         models=("qwen1_5b",),
         criteria={
             SOUND: (

@@ -284,8 +284,7 @@ CLAIMS = (
     Claim(
         id="ablation-zero-largest",
         sentence="Zero ablation of MLPs gives the largest effects; mean and resample ablation give "
-        "smaller ones that agree "
-        "with it in rank.",
+        "smaller ones that agree with it in rank.",
         source="audit page: partially confirmed",
         falsified_by="mean or resample ablation of MLPs doing more, over layers, or naming other layers",
         models=EVERY_MODEL,

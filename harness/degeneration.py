@@ -70,8 +70,8 @@ def scripts(text: str) -> frozenset[str]:
 def off_script(text: str, prompt: str) -> float:
     """Share of characters, white space apart, that are letters of a script which the prompt has none of.
 
-    Bytes that are no character count as such letters, but for a character that is cut off at the end. 0 for a prompt
-    without letters, and for a text without characters.
+    Bytes that are no character count as such letters, but for a character that is cut off at the end, which is one
+    UNDECODABLE (`harness.continuations.decode`). 0 for a prompt without letters, and for a text without characters.
     """
     own = scripts(prompt)
     seen = [c for c in text.removesuffix(UNDECODABLE) if not c.isspace()]

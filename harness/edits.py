@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from harness.adapters.values import Adapted
 
 
 class Stream(StrEnum):
@@ -183,11 +186,17 @@ class Exit:
         if self.layer < 0:
             raise InvalidEdit(f"exit after layer {self.layer}: layers count from 0")
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The block it is read out after."""
+        return (self.layer,)
+
     def __str__(self) -> str:
         return f"exit L{self.layer} {'normed' if self.normed else 'without norm'}"
 
 
-Probe = Edit | Exit
+Probe: TypeAlias = "Edit | Exit | Adapted"
+"""A row of a table: an edit, an early exit, or a model with adapters on."""
 
 
 def skip(*layers: int) -> Edit:
@@ -258,6 +267,8 @@ def to_json(probe: Probe) -> dict[str, Any]:
     """A probe as plain JSON values; `from_json` is its inverse."""
     if isinstance(probe, Exit):
         return {"exit": probe.layer, "normed": probe.normed}
+    if not isinstance(probe, Edit):
+        return probe.to_json()
     value: dict[str, Any] = {"action": str(probe.action), "sites": [_site_json(s) for s in probe.sites]}
     if probe.positions is not None:
         value["positions"] = list(probe.positions)
@@ -272,6 +283,10 @@ def to_json(probe: Probe) -> dict[str, Any]:
 
 def from_json(value: dict[str, Any]) -> Probe:
     """The probe `to_json` wrote. Raises InvalidEdit, KeyError or ValueError on anything else."""
+    if "adapters" in value:
+        from harness.adapters.values import Adapted
+
+        return Adapted.from_json(value)
     if "exit" in value:
         return Exit(layer=value["exit"], normed=value["normed"])
     sites = tuple(_site(s) for s in value["sites"])

@@ -28,6 +28,22 @@ foil_logprob    log-probability of the foil token under the edited run
 forms_logprob   log of the summed probabilities of the tokens that begin the answer in one of its surface forms
 """
 
+ADAPTED = ("foil_logprob", "answer_match", "update_norm", "factor_norm", "train_loss")
+"""What a model with adapters on has beside METRICS (`harness.adapters`):
+
+foil_logprob    as in CONTRAST
+answer_match    1 where the answer is the state's sole likeliest token, else 0
+update_norm     Frobenius norm of the update that is on, of a graft of its block's: the root of the sum of
+                |scale B A|^2 over blocks and modules; 0 for the base
+factor_norm     the atlas's: the root of the sum of |A|^2 + |B|^2 over the blocks that the row names, or all
+train_loss      mean loss on the training items, of one trained adapter that is wholly on and unedited; else NaN
+
+The last three are the state's own: the same on every prompt.
+"""
+
+PARTIAL = frozenset({"train_loss"})
+"""Metrics that some probes have no value of: NaN there."""
+
 BASELINE = ("entropy_nats", "answer_logprob", "foil_logprob")
 """What is kept of the unedited run, per prompt."""
 
@@ -55,8 +71,9 @@ class Effects:
 
     `unmeasured` are the probes that a screen left out. `floor_nats` is the noise floor of arithmetic in a short type,
     below which a kl_nats is kept as 0; 0 for float32, whose floor is below every threshold. An edit at a spot that a
-    prompt lacks is not measured on it: there, and only there, a metric is NaN. Raises ValueError when a shape does not
-    fit: a table with a missing cell is not a measurement; and when a probe is named as measured and as left out.
+    prompt lacks is not measured on it: there, and only there, a metric is NaN (but for the PARTIAL ones). Raises
+    ValueError when a shape does not fit: a table with a missing cell is not a measurement; and when a probe is named as
+    measured and as left out.
     """
 
     probes: tuple[Probe, ...]
@@ -123,9 +140,12 @@ class Effects:
         )
 
     def finite(self) -> bool:
-        """True when every number that was to be measured is finite."""
+        """True when every number that was to be measured is finite; of PARTIAL metrics, none infinite."""
         where = self.measured
-        tables = all(bool(np.isfinite(values[where]).all()) for values in self.metrics.values())
+        tables = all(
+            bool((np.isfinite(values) | (np.isnan(values) & (name in PARTIAL)))[where].all())
+            for name, values in self.metrics.items()
+        )
         return tables and all(bool(np.isfinite(values).all()) for values in self.baseline.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from harness.calibration.power import RESULTS, power_of
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
 from harness.verdicts.verdict import Judgement, Verdict
@@ -23,8 +24,11 @@ holds under the first and falls under the second is an **artifact** of the metho
 
 Verdicts: `supported`, `refuted`, `inconclusive` (the interval straddles the threshold, or a tie), `invalid` (the
 instrument failed a sanity check), `not run`. Effects are means over task families with 98% bootstrap intervals over
-templates, the seeds pooled; *n* is prompts / templates.
+templates, the seeds pooled; *n* is prompts / templates. *seeds agree* is what each draw of prompts gives by itself: one
+alone has a third of the prompts, so that it may well be `inconclusive` where all together decide.
 """
+
+ERROR_RATES = RESULTS.with_name("RESULTS.md")
 
 
 def overview(rows: Sequence[Row], specs: Sequence[ModelSpec], figures: Sequence[Figure], link: Linker) -> str:
@@ -77,6 +81,7 @@ def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:
         lines += [f"- {p}: {' and '.join(str(c) for c in cs)}." for p, cs in claim.criteria.items()]
         lines += [f"- presupposes: {c}." for c in claim.presupposes]
         lines += [f"- Falsified by {claim.falsified_by}."]
+        lines += _power(claim.id, link)
     if claim.note:
         lines += [f"- {claim.note}"]
     lines += [
@@ -98,6 +103,11 @@ def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:
     return lines
 
 
+def _power(card: str, link: Linker) -> list[str]:
+    said = power_of(card)
+    return [f"- [Error rates]({link.file(ERROR_RATES)}): {said}"] if said else []
+
+
 def _row_line(row: Row, link: Linker) -> str:
     published, sound = (row.judgements.get(p) for p in (Protocol.PUBLISHED, Protocol.SOUND))
     sizes = [
@@ -106,12 +116,18 @@ def _row_line(row: Row, link: Linker) -> str:
         if j is not None and j.estimate
     ]
     n = "; ".join(dict.fromkeys(sizes)) or _n(row)
-    agreement = "; ".join(dict.fromkeys(row.agreement.values()))
     return (
         f"| {' + '.join(row.models)} | {row.verdict(Protocol.PUBLISHED)} | {_effect(published)} "
-        f"| {row.verdict(Protocol.SOUND)} | {_effect(sound)} | {n} | {agreement} | {row.reading} "
+        f"| {row.verdict(Protocol.SOUND)} | {_effect(sound)} | {n} | {_agreement(row)} | {row.reading} "
         f"| {_trace(row, link)} |"
     )
+
+
+def _agreement(row: Row) -> str:
+    """What the seeds give by themselves, naming the protocols where they differ."""
+    if len(set(row.agreement.values())) == 1:
+        return next(iter(row.agreement.values()))
+    return "; ".join(f"{protocol} {said}" for protocol, said in row.agreement.items())
 
 
 def _n(row: Row) -> str:

@@ -149,14 +149,13 @@ class Judge:
     def _pooled(
         self, claim: Claim, chapter: Sequence[Claim], model: str, protocol: Protocol
     ) -> tuple[Judgement, str]:
-        """The verdict over all seeds, and how many seeds alone give the same."""
+        """The verdict over all seeds, and what each seed alone gives."""
         self._require(model, claim, protocol)
         peers = [c for c in chapter if c.over_seeds == claim.over_seeds and self._has(model, c, protocol)]
         pooled = self._assessed(peers, model, protocol, self.seeds)[claim.id]
         if claim.over_seeds:
             return pooled, "all seeds"
         alone = [self._assessed(peers, model, protocol, (seed,))[claim.id] for seed in self.seeds]
-        same = sum(j.verdict is pooled.verdict for j in alone)
         opposite = {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}
         if any(j.verdict is opposite.get(pooled.verdict) for j in alone):
             pooled = Judgement(
@@ -165,7 +164,7 @@ class Judge:
                 p_value=pooled.p_value,
                 note="One seed alone gives the opposite verdict.",
             )
-        return pooled, f"{same} of {len(alone)}"
+        return pooled, _agreement(pooled.verdict, [j.verdict for j in alone])
 
     def _assessed(
         self, peers: Sequence[Claim], model: str, protocol: Protocol, seeds: tuple[int, ...]
@@ -206,6 +205,14 @@ class Judge:
         for name in claim.experiments(protocol):
             for seed in self.seeds:
                 self.evidence(model, name, protocol, seed)
+
+
+def _agreement(pooled: Verdict, alone: Sequence[Verdict]) -> str:
+    """'3 of 3'; where not all give the pooled verdict also what the others give: '2 of 3, 1 inconclusive'."""
+    given = Counter(alone)
+    same = given.pop(pooled, 0)
+    others = [f"{given[verdict]} {verdict}" for verdict in Verdict if given[verdict]]
+    return ", ".join([f"{same} of {len(alone)}"] * (same > 0) + others)
 
 
 def how_to_run(spec: ModelSpec) -> str:

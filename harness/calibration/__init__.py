@@ -16,6 +16,7 @@
     run          all trials, kept as they are made
     rates        shares with Clopper-Pearson intervals
     report, figure   RESULTS.md and power.svg
+    power        what CLAIMS.md says of a card: from how far on it sees
 
 `python -m harness.calibration` runs it. Importing this package imports neither torch nor numpy.
 """

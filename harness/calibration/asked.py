@@ -14,7 +14,7 @@ from numpy.random import Generator
 from harness.anatomy import Anatomy
 from harness.calibration.cards import Card
 from harness.calibration.population import Noise, Population, Sampler, Suite, Tables, effects, spread
-from harness.edits import Exit, Probe
+from harness.edits import Probe
 from harness.experiments import EXPERIMENTS
 from harness.experiments.definition import SEEDS, Experiment
 from harness.planted.writers import N_HEADS
@@ -84,7 +84,7 @@ Make = Callable[[Asked], Population | Made]
 
 def layer_of(probe: Probe) -> int:
     """The first layer it edits."""
-    return probe.layer if isinstance(probe, Exit) else probe.layers[0]
+    return probe.layers[0]
 
 
 def rows(

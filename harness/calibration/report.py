@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.calibration.chapters import number
+from harness.calibration.power import HARDEST, POWER
 from harness.calibration.rates import (
     BINS,
     BOUNDARY,
@@ -24,9 +25,7 @@ PROMISED = {"2": 3.0, "3": 3.0}
 """Chapter -> multiple of the threshold from which on a power of 95% is promised: chapters on shares of prompts."""
 PROMISED_ELSE = 2.5
 """Of all other chapters. Both were written down before the trials of chapters 7 to 12 were made."""
-AIM, POWER = 0.01, 0.95
-HARDEST = ("redrawn-pooled", "redrawn", "drawn")
-"""The way whose rate is promised: the first of these in which a chapter was judged."""
+AIM = 0.01
 
 INTRODUCTION = """# Error rates
 

@@ -27,11 +27,16 @@ ROWS = {"cpu": 128, "cuda": 4096}
 """Continuations that are written at a time at most."""
 UNWRITTEN = -1
 """Stands where no token was asked for."""
+NON_FINITE = -2
+"""Stands from the step on at which no token could be chosen: a NaN among its logits, or a largest one that is
+infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Continuations:
-    """What one group of prompts gave: `indices` into the prompts, tokens [probe, prompt, step]."""
+    """What one group of prompts gave: `indices` into the prompts, tokens [probe, prompt, step], which may be
+    NON_FINITE.
+    """
 
     indices: tuple[int, ...]
     tokens: Int[np.ndarray, "probe prompt step"]
@@ -51,7 +56,8 @@ def generate(
 ) -> Int[np.ndarray, "probe prompt step"]:
     """The likeliest next token, `new_tokens` times, of every prompt under every addition.
 
-    After an end-of-text token follow only copies of it.
+    After an end-of-text token follow only copies of it. From the step on whose logits are not finite, before an end of
+    text, there is only NON_FINITE: the argmax of NaN is a token, but none that the model chose.
 
     donors      stored vectors by site, for the additions that name them
     memory_bytes  budget for everything but the weights; batches are cut to fit it, and halved when memory runs out
@@ -182,15 +188,18 @@ class _Writer:
         token = ids[of, -1:]
         written = torch.empty((len(cells), self.new_tokens), dtype=torch.long, device=device)
         ended = torch.zeros_like(token, dtype=torch.bool)
+        lost = torch.zeros_like(ended)
         with _added(self.stack, {layer: steps[probe] for layer, steps in self.steps.items()}):
             for at in range(self.new_tokens):
                 out = model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 cache = out.past_key_values
-                token = torch.where(ended, token, out.logits[:, -1].argmax(dim=-1, keepdim=True))
+                logits = out.logits[:, -1]
+                lost |= ~ended & ~torch.isfinite(logits.amax(dim=-1, keepdim=True))  # NaN is its own maximum
+                token = torch.where(ended, token, logits.argmax(dim=-1, keepdim=True))
                 ended |= torch.isin(token, self.ends)
-                written[:, at:] = token  # what follows an end are copies of it
+                written[:, at:] = token.masked_fill(lost, NON_FINITE)  # what follows an end are copies of it
                 advance(len(cells) / self.new_tokens)
-                if bool(ended.all()):
+                if bool((ended | lost).all()):
                     advance(len(cells) * (1.0 - (at + 1) / self.new_tokens))
                     break
         return written

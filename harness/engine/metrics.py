@@ -72,6 +72,14 @@ def contrast(
     return values
 
 
+def answered(
+    base: Baseline, prompt: Int[Tensor, " row"], logprobs: Float[Tensor, "row vocab"]
+) -> dict[str, Float[Tensor, " row"]]:
+    """answer_match (see harness.effects.ADAPTED)."""
+    best = largest(logprobs, 2)
+    return {"answer_match": (_at(logprobs, base.answer[prompt]) > best[:, 1]).float()}
+
+
 def compare_(
     base: Baseline, prompt: Int[Tensor, " row"], logprobs: Float[Tensor, "row vocab"]
 ) -> dict[str, Float[Tensor, " row"]]:

@@ -31,6 +31,7 @@ def run(model: nn.Module, ids: Sequence[int], probe: Probe | None, donor: Values
             resid = next(iter(seen.values()))[:, -1:]
             hidden = final_norm(model)(resid) if probe.normed else resid
             return cast("Tensor", model.lm_head(hidden))[0, -1].double()  # type: ignore[operator]
+        assert probe is None or isinstance(probe, Edit)
         with hooked(model, probe, donor):
             logits = model(input_ids=tokens, use_cache=False).logits
     return cast("Tensor", logits[0, -1].double())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.engine.blocks import Stack
 from harness.engine.climb import Summit
-from harness.engine.metrics import Baseline, compare_, contrast, entropy_nats, kl_nats, log_softmax_
+from harness.engine.metrics import Baseline, answered, compare_, contrast, entropy_nats, kl_nats, log_softmax_
 
 LOGIT_BYTES = 64 * 2**20
 """Bound on one chunk of float32 logits."""
@@ -24,11 +24,20 @@ def logit_rows(vocab: int) -> int:
 class Readout:
     """Metrics of edited residuals. With `reference`, [probe, vocab], also how far outputs depend on the prompt.
 
-    The reference is filled by the first group, whose first prompt it is. With `contrasted`, CONTRAST as well.
+    The reference is filled by the first group, whose first prompt it is. With `contrasted`, CONTRAST as well;
+    with `answered`, answer_match (`harness.effects.ADAPTED`).
     """
 
-    def __init__(self, stack: Stack, reference: Tensor | None = None, *, contrasted: bool = False) -> None:
-        self.stack, self.reference, self.contrasted = stack, reference, contrasted
+    def __init__(
+        self,
+        stack: Stack,
+        reference: Tensor | None = None,
+        *,
+        contrasted: bool = False,
+        answered: bool = False,
+    ) -> None:
+        self.stack, self.reference = stack, reference
+        self.contrasted, self.answered = contrasted, answered
 
     def __call__(
         self, base: Baseline, summit: Summit, rows: list[int], *, first: bool
@@ -52,6 +61,8 @@ class Readout:
                     values = self._constancy(logprobs, table_row[probe_of[chunk]], prompt_of[chunk], first)
                 if self.contrasted:
                     values |= contrast(base, prompt_of[chunk], logprobs)
+                if self.answered:
+                    values |= answered(base, prompt_of[chunk], logprobs)
                 values |= compare_(base, prompt_of[chunk], logprobs)
                 for name, value in values.items():
                     out.setdefault(name, flat.new_empty(len(flat)))[chunk] = value

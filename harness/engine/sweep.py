@@ -66,6 +66,7 @@ def sweep(
     donors: Mapping[str, DonorPrompts | DonorVectors] | None = None,
     constancy: bool = False,
     contrasted: bool = False,
+    answered: bool = False,
     memory_bytes: int = 2 * 2**30,
     only: Iterable[int] | None = None,
     on_group: Callable[[GroupResult], None] | None = None,
@@ -77,6 +78,7 @@ def sweep(
     donors      prompts (token ids, one list per item, same length as the item) or stored vectors by site
     constancy   also measure CONSTANCY; the reference is item 0, and nothing is taken to be constant
     contrasted  also measure harness.effects.CONTRAST
+    answered    also measure answer_match: whether the answer is the sole likeliest token
     memory_bytes  budget for everything but the weights; groups and edits are cut to fit it, and halved when
                 memory runs out all the same
     only        indices to measure (resuming); other cells stay NaN. Groups depend on the budget and not on
@@ -91,10 +93,11 @@ def sweep(
     _validate(stack, items, probes, donors)
     blocks = blocks or pick_blocks(stack)
     wanted = set(range(len(items)) if only is None else only) | ({0} if constancy else set())
-    names = metric_names(constancy=constancy, contrasted=contrasted)
+    names = metric_names(constancy=constancy, contrasted=contrasted, answered=answered)
     metrics = {name: np.full((len(probes), len(items)), np.nan) for name in names}
     base = {name: np.full(len(items), np.nan) for name in BASELINE}
-    readout = Readout(stack, _reference(stack, len(probes)) if constancy else None, contrasted=contrasted)
+    reference = _reference(stack, len(probes)) if constancy else None
+    readout = Readout(stack, reference, contrasted=contrasted, answered=answered)
     runner = _Runner(blocks, items, probes, donors, readout, memory_bytes, on_progress or (lambda _: None))
     with torch.inference_mode():
         for group in runner.groups():
@@ -109,9 +112,12 @@ def sweep(
     return metrics, base
 
 
-def metric_names(*, constancy: bool = False, contrasted: bool = False) -> tuple[str, ...]:
+def metric_names(
+    *, constancy: bool = False, contrasted: bool = False, answered: bool = False
+) -> tuple[str, ...]:
     """The metrics that such a sweep measures."""
-    return METRICS + (CONSTANCY if constancy else ()) + (CONTRAST if contrasted else ())
+    also = (CONSTANCY if constancy else ()) + (CONTRAST if contrasted else ())
+    return METRICS + also + (("answer_match",) if answered else ())
 
 
 def pick_blocks(stack: Stack) -> Blocks:
@@ -158,7 +164,7 @@ class _Runner:
 
     def run(self, indices: tuple[int, ...]) -> Iterator[GroupResult]:
         """The results of these prompts: one, or more where they had to be halved."""
-        first_layer = [probe.layer if isinstance(probe, Exit) else probe.layers[0] for probe in self.probes]
+        first_layer = [probe.layers[0] for probe in self.probes]
         rows = sorted(range(len(self.probes)), key=first_layer.__getitem__)
         done = [0.0]
 
@@ -294,7 +300,9 @@ def _validate(
     if SELF in donors:
         raise InvalidEdit(f"a donor may not be called '{SELF}': that name means the edited prompt itself")
     for probe in probes:
-        for layer in (probe.layer,) if isinstance(probe, Exit) else probe.layers:
+        if not isinstance(probe, Edit | Exit):
+            raise InvalidEdit(f"'{probe}': adapters are measured by harness.adapters.measuring, not swept")
+        for layer in probe.layers:
             if not 0 <= layer < stack.n_layers:
                 raise InvalidEdit(f"'{probe}': the model has layers L0 to L{stack.n_layers - 1}")
         if isinstance(probe, Edit):

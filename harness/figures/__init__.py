@@ -204,9 +204,12 @@ def _means(effects: Effects, metric: str) -> np.ndarray:
 
 
 def _profile(axis: Any, effects: Effects, metric: str, color: str, marker: str, name: str) -> None:
-    layer: Callable[[Any], int] = lambda p: p.blocks[0] if isinstance(p, Edit) else p.layer  # noqa: E731
-    rows = [i for i, p in enumerate(effects.probes) if isinstance(p, Exit) or len(p.blocks) == 1]
-    x = np.array([layer(effects.probes[i]) for i in rows])
+    rows = [
+        i
+        for i, p in enumerate(effects.probes)
+        if isinstance(p, Exit) or (isinstance(p, Edit) and len(p.blocks) == 1)
+    ]
+    x = np.array([effects.probes[i].layers[0] for i in rows])
     _line(axis, x, _means(effects, metric)[rows].T, color, marker, name)
 
 

@@ -56,10 +56,10 @@ def _profile(effects: Effects, select: Spotted) -> tuple[np.ndarray, np.ndarray]
     """Layers, and [mean, low, high] of each; empty where no prompt has the class."""
     from harness.statistics.summary import summarize
 
-    n_layers = 1 + max(probe.layers[0] for probe in effects.probes)  # type: ignore[union-attr]
+    n_layers = 1 + max(probe.layers[0] for probe in effects.probes)
     chosen = effects.select(lambda probe: select.keep(probe, n_layers))
     if not chosen.measured.any():
         return np.empty(0), np.empty((3, 0))
     rows = summarize(replace(chosen, metrics={"kl_nats": chosen.metrics["kl_nats"]}))
     values = np.array([row["kl_nats"] for row in rows], dtype=float)
-    return np.array([probe.layers[0] for probe in chosen.probes]), values.T  # type: ignore[union-attr]
+    return np.array([probe.layers[0] for probe in chosen.probes]), values.T

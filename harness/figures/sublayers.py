@@ -42,7 +42,7 @@ def draw_sublayers(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) 
             effects = replace(effects, metrics={"kl_nats": effects.metrics["kl_nats"]})
             select = Sublayer(stream=stream, donor=donor)
             chosen = effects.select(lambda probe, select=select: select.keep(probe, 0))  # type: ignore[misc]
-            layers = [probe.layers[0] for probe in chosen.probes]  # type: ignore[union-attr]
+            layers = [probe.layers[0] for probe in chosen.probes]
             mean, low, high = np.array([row["kl_nats"] for row in summarize(chosen)], dtype=float).T
             axis.fill_between(layers, np.maximum(low, FLOOR_NATS), high, color=color, alpha=0.15, linewidth=0)
             axis.plot(layers, mean, color=color, marker="o", markersize=2.5, linewidth=1.2, label=name)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COPIED = ("harness", "tasks", "fixtures", "conftest.py", "pyproject.toml")
+COPIED = ("harness", "tasks", "fixtures", "claims", "conftest.py", "pyproject.toml")
+_LEFT_OUT = ("__pycache__", "evidence", "__snapshots__")
+"""Directories that are not copied: what was recorded is no source."""
 _Function = Callable[..., Any]
 _PROPERTIES = frozenset({"property", "cached_property"})
 _CACHES = frozenset({"lru_cache"})
@@ -30,7 +32,7 @@ def write_tree(repository: Path, into: Path, mutated: tuple[str, ...], settings:
     into.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         if (repository / name).is_dir():
-            shutil.copytree(repository / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(repository / name, into / name, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         else:
             shutil.copy2(repository / name, into / name)
     for name in mutated:

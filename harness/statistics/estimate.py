@@ -34,12 +34,16 @@ UNITS = {
     "same_token": "share",
     "off_script": "share",
     "degenerate": "share",
+    "answer_match": "share",
+    "update_norm": "norm",
+    "factor_norm": "norm",
+    "train_loss": "nats",
 }
 """Unit of each metric a sweep returns; any other metric prints its own name."""
 
 BOUNDED = frozenset(
     {
-        *("top5_overlap", "argmax_match"),
+        *("top5_overlap", "argmax_match", "answer_match"),
         *("repeated_bigrams", "repeated_trigrams", "same_token", "off_script", "degenerate"),
     }
 )

@@ -11,7 +11,14 @@ import torch
 from harness.edits import Edit, Exit, InvalidEdit, Site, Stream, skip, steer, zero
 from harness.engine import generation
 from harness.engine.blocks import Stack
-from harness.engine.generation import UNWRITTEN, Continuations, end_tokens, generate, row_bytes
+from harness.engine.generation import (
+    NON_FINITE,
+    UNWRITTEN,
+    Continuations,
+    end_tokens,
+    generate,
+    row_bytes,
+)
 from harness.engine.memory import OutOfMemory
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3_text", "lfm2")
@@ -118,6 +125,68 @@ def test_after_an_end_of_text_come_only_copies_of_it(
     done: list[float] = []
     generate(stack, prompts[:1], PROBES[:1], directions(), new_tokens=N, on_progress=done.append)
     assert sum(done) == pytest.approx(1.0), "a batch that ends early is done"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("strength", [1e39, float("inf")])
+def test_a_step_that_overflows_writes_no_text_and_leaves_the_others_alone(
+    architecture: str, strength: float, tiny: Any, items: Any
+) -> None:
+    stack, prompts = Stack(tiny(architecture, tied=False)), [item.ids for item in items(LENGTHS)]
+    whole = generate(stack, prompts, PROBES, directions(), new_tokens=N)
+    beyond = steer(Stream.RESID_POST, (1,), "way", strength)
+    done: list[float] = []
+    found = generate(stack, prompts, (*PROBES, beyond), directions(), new_tokens=N, on_progress=done.append)
+    assert (found[-1] == NON_FINITE).all()
+    assert found[:-1].tolist() == whole.tolist()
+    assert sum(done) == pytest.approx((len(PROBES) + 1) * len(prompts))
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_only_a_text_that_has_not_ended_is_lost_to_nan(
+    ends: bool, tiny: Any, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading one token makes every later logit NaN: the text that wrote it is lost, unless it ended there."""
+    import copy
+
+    model, prompts = copy.deepcopy(tiny("llama", tied=False)), [item.ids for item in items(LENGTHS)]
+    free = generate(Stack(model), prompts, PROBES, directions(), new_tokens=N)
+    given = {token for prompt in prompts for token in prompt}
+    fatal = next(token for token in free[:, :, 2].ravel().tolist() if token not in given)
+    model.model.embed_tokens.weight[fatal] = float("nan")
+    if ends:
+        monkeypatch.setattr(model.config, "eos_token_id", fatal)
+    expected = free.copy()
+    for text in expected.reshape(-1, N):
+        if fatal in text:
+            text[text.tolist().index(fatal) + 1 :] = fatal if ends else NON_FINITE
+    assert 0 < (expected != free).any(axis=2).sum() < free.shape[0] * free.shape[1]
+    assert generate(Stack(model), prompts, PROBES, directions(), new_tokens=N).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "value", "lost"),
+    [
+        (slice(3, 4), "nan", True),
+        (slice(3, 4), "inf", True),
+        (slice(None), "-inf", True),
+        (slice(3, None), "-inf", False),  # a token that cannot follow is no overflow
+    ],
+)
+def test_which_logits_choose_no_token(tokens: slice, value: str, lost: bool, tiny: Any, items: Any) -> None:
+    model, prompts = tiny("llama", tied=False), [item.ids for item in items(LENGTHS)]
+
+    def spoil(_: Any, __: Any, logits: torch.Tensor) -> torch.Tensor:
+        logits = logits.clone()
+        logits[..., tokens] = float(value)
+        return logits
+
+    handle = model.lm_head.register_forward_hook(spoil)
+    try:
+        found = generate(Stack(model), prompts, PROBES, directions(), new_tokens=N)
+    finally:
+        handle.remove()
+    assert (found == NON_FINITE).all() if lost else ((found >= 0) & (found < 3)).all()
 
 
 def test_ends_are_those_of_the_config_and_of_the_generation_config(tiny: Any) -> None:

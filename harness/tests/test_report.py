@@ -352,7 +352,7 @@ def test_one_seed_that_contradicts_the_pooled_verdict_makes_it_inconclusive(
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert "One seed alone gives the opposite verdict." in judgement.sentence
     assert judgement.findings[0].verdict is Verdict.SUPPORTED
-    assert row.agreement == {SOUND: "2 of 3"}
+    assert row.agreement == {SOUND: "2 supported, 1 refuted"}
     assert row.reading == "open"
 
 
@@ -360,7 +360,25 @@ def test_one_seed_that_is_merely_undecided_leaves_the_verdict(root: Path, make_e
     put(root, make_evidence((0.2, 2.0, 0.3, 1.98), seed=2026, noise=0.2))
     (row,) = rows_of(root, [SWEEP_CLAIM])
     assert row.verdict(SOUND) == "supported"
-    assert row.agreement == {SOUND: "2 of 3"}
+    assert row.agreement == {SOUND: "2 of 3, 1 inconclusive"}
+
+
+def test_seeds_that_only_together_decide_are_said_to_be_undecided_alone(
+    root: Path, make_evidence: Make
+) -> None:
+    rivals = dict(zip(SEEDS, (1.6, 1.85, 1.6), strict=True))
+    put(root, *(make_evidence((0.2, 2.0, 0.3, rivals[seed]), seed=seed, noise=0.8) for seed in SEEDS))
+    (cells,) = table_rows(report_of(root, [SWEEP_CLAIM]), SWEEP_CLAIM)
+    assert (cells[3], cells[6], cells[7]) == ("supported", "3 inconclusive", "holds")
+
+
+def test_protocols_whose_seeds_differ_are_told_apart(root: Path, make_evidence: Make) -> None:
+    put(root, *(make_evidence(CLEAR, seed=seed, protocol=PUBLISHED) for seed in SEEDS))
+    (cells,) = table_rows(report_of(root, [TWO_WAYS]), TWO_WAYS)
+    assert cells[6] == "3 of 3"
+    put(root, make_evidence((0.2, 2.0, 0.3, 1.98), seed=2026, noise=0.2))
+    (cells,) = table_rows(report_of(root, [TWO_WAYS]), TWO_WAYS)
+    assert cells[6] == "published 3 of 3; sound 2 of 3, 1 inconclusive"
 
 
 # Claims that compare models

@@ -174,6 +174,12 @@ def test_a_slope_is_of_strengths_near_0_of_both_signs() -> None:
     assert judged(SteeringSlope(layer=1, window=2.0, **WHY), far).verdict is REFUTED
 
 
+def test_a_slope_names_a_table_that_is_not_the_default_one() -> None:
+    said = f"{Gain.FORMS} rises with the strength at L1, within 0.5 of 0"
+    assert str(SteeringSlope(layer=1, **WHY)) == said
+    assert str(SteeringSlope(layer=1, experiment="steering_short", **WHY)) == f"in steering_short, {said}"
+
+
 @pytest.mark.parametrize(("against", "verdict"), [(0.0, SUPPORTED), (0.75, REFUTED), (0.25, INCONCLUSIVE)])
 def test_the_share_that_steers_backwards(against: float, verdict: Verdict) -> None:
     tables = made("steering_stance", gain=along(per=2.0, of=STANCE))

@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import continuations, measure
 from harness.anatomy import Anatomy
-from harness.degeneration import GENERATED, Continuation, before_end, describe
+from harness.degeneration import GENERATED, Continuation, before_end, describe, off_script
 from harness.edits import InvalidEdit, Site, Stream, skip, steer
 from harness.effects import METRICS, Effects, bit_equal
 from harness.engine.generation import end_tokens, generate
+from harness.engine.sweep import NonFiniteLogits
+from harness.errors import plain_errors
 from harness.evidence import Evidence
 from harness.experiments import EXPERIMENTS
 from harness.experiments.steering import FACTS, NEW_TOKENS, RAW_FACTS
@@ -31,6 +36,7 @@ from harness.verdicts.reading import measured
 from harness.verdicts.selectors import Steered
 from harness.verdicts.synthetic import table
 from harness.verdicts.verdict import Verdict
+from tasks.suites import find_suite
 
 WRITTEN = EXPERIMENTS["steering_generation"]
 SOUND = Protocol.SOUND
@@ -186,6 +192,142 @@ def test_interrupted_texts_lose_neither_the_sweep_nor_the_texts_that_were_writte
     assert not list(tmp_path.rglob("*.npz"))
 
 
+OVERFLOWING = 1e39
+"""Infinite in float32."""
+
+
+def texts_of(planted: PlantedModel, probes: list[Any]) -> dict[str, np.ndarray]:
+    """The metrics of PROMPTS, written under these probes along the planted direction."""
+    import torch
+
+    way = torch.tensor(planted.truth["direction"], dtype=torch.float32)
+    loaded, stack = planted.subject.loaded, planted.subject.stack
+    vectors = {Site(layer=layer, stream=Stream.RESID_POST): way for layer in range(stack.n_layers)}
+    table = {name: np.full((len(probes), len(PROMPTS)), -1.0) for name in GENERATED}
+
+    def keep(indices: tuple[int, ...], found: Any) -> None:
+        for name in GENERATED:
+            table[name][:, list(indices)] = found[name]
+
+    continuations.measure_texts(
+        stack,
+        loaded,
+        [loaded.encode(text) for text in PROMPTS],
+        PROMPTS,
+        probes,
+        {"way": vectors},
+        new_tokens=6,
+        memory_bytes=2**30,
+        only=range(len(PROMPTS)),
+        on_texts=keep,
+        on_progress=lambda _: None,
+    )
+    return table
+
+
+def test_a_step_that_overflows_is_no_text_and_a_verdict_on_it_is_invalid(planted: PlantedModel) -> None:
+    probes = [steer(Stream.RESID_POST, (2,), "way", alpha) for alpha in (0.0, 2.0, OVERFLOWING)]
+    found, without = texts_of(planted, probes), texts_of(planted, probes[:2])
+    for name in GENERATED:
+        assert np.isnan(found[name][2]).all(), name
+        assert np.array_equal(found[name][:2], without[name]), name
+    lengths = (0.0, 2.0, 4.0)
+    steps = [Steering(direction=FACTS, layers=(2,), strength=strength).edit() for strength in lengths]
+    effects = table(steps, {"degenerate": [0.0] * 3}, families=WRITTEN.families, templates=20, prompts=1)
+    few = effects.metrics["degenerate"].clip(0.0, 1.0)
+    few[2, 7] = found["degenerate"][2, 0]
+    judged = measured({WRITTEN.name: replace(effects, metrics={"degenerate": few})}, 30)
+    finding = judge_criterion(asked(2.0, 4.0, at_most=0.2), judged)
+    assert finding.verdict is Verdict.INVALID
+    assert f"'{steps[2]}' is nan on the prompt '{effects.prompts[7].text}'" in finding.sentence
+    assert judge_criterion(asked(2.0, at_most=0.2), judged).verdict is Verdict.SUPPORTED
+
+
+def test_unedited_text_that_turns_into_nan_is_refused_with_its_prompt(planted: PlantedModel) -> None:
+    import torch
+
+    loaded, unedited = planted.subject.loaded, [steer(Stream.RESID_POST, (2,), "way", 0.0)]
+    first = closed_form(planted, loaded.encode(PROMPTS[1]), 2, 0.0, 1)[0]
+    embedding = loaded.model.get_input_embeddings().weight
+    before = embedding.detach().clone()
+    with torch.no_grad():
+        embedding[first] = float("nan")
+    try:
+        with pytest.raises(
+            NonFiniteLogits, match=r"NaN or infinite logits within 6 tokens after '.*float32"
+        ) as caught:
+            texts_of(planted, unedited)
+    finally:
+        with torch.no_grad():
+            embedding.copy_(before)
+    assert isinstance(caught.value, plain_errors())
+
+
+# Characters that are cut off
+
+
+def decoder_of(kind: str) -> Any:
+    """A loaded model whose tokens are the 256 bytes; with byte fallback, small letters are pieces of their own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    if kind == "byte-level":
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [byte for byte in range(256) if byte not in printable]
+        written = {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
+        assert set(written.values()) == set(pre_tokenizers.ByteLevel.alphabet())
+        decoder = decoders.ByteLevel()
+    else:
+        written = {b: f"<0x{b:02X}>" for b in range(256)} | {b: chr(b) for b in range(97, 123)}
+        decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    vocab = {piece: byte for byte, piece in written.items()}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=kind == "byte-fallback"))
+    tokenizer.decoder = decoder
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
+    return SimpleNamespace(tokenizer=fast)
+
+
+@pytest.fixture(scope="module", params=["byte-level", "byte-fallback"])
+def decoder(request: pytest.FixtureRequest) -> Any:
+    return decoder_of(request.param)
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffd")), data=st.data()
+)
+def test_a_character_that_is_cut_off_is_read_as_one_and_does_not_count(
+    decoder: Any, text: str, data: st.DataObject
+) -> None:
+    octets = text.encode()
+    kept = octets[: data.draw(st.integers(0, len(octets)))]
+    whole = kept.decode(errors="ignore")
+    cut = "\ufffd" if len(whole.encode()) < len(kept) else ""
+    found = continuations.decode(decoder, list(kept))
+    assert found == whole + cut
+    assert off_script(found, "The capital") == off_script(whole, "The capital")
+
+
+@pytest.mark.parametrize(
+    ("octets", "share"),
+    [
+        (b"abc\xf0\x9f\x98", 0.0),
+        (b"abc\xe9\xa6", 0.0),
+        (b"abc\xc3", 0.0),
+        (b"ab\xe9\xa6\x96\xe9\xa6", 1 / 3),  # a foreign letter, and one that is cut off
+        (b"ab\xc3\xc3", 1 / 3),  # the first of them is no character
+        (b"a\x80\x80\x80", 2 / 3),  # at most one of them can be what is left of a character
+        (b"ab\xe9\xa6c", None),  # not at the end
+    ],
+)
+def test_bytes_that_are_no_character_count(decoder: Any, octets: bytes, share: float | None) -> None:
+    found = off_script(continuations.decode(decoder, list(octets)), "The capital")
+    assert found == pytest.approx(share) if share is not None else found > 0
+
+
+def test_a_token_that_the_vocabulary_lacks_is_no_byte(decoder: Any) -> None:
+    assert continuations.decode(decoder, [97, 0xE9, 10_000]) == "a\ufffd"
+
+
 def test_text_without_an_unedited_row_is_refused() -> None:
     with pytest.raises(InvalidEdit, match="needs a probe of strength 0"):
         continuations.unedited_row([steer(Stream.RESID_POST, (1,), "way", 1.0), skip(1)])
@@ -276,6 +418,49 @@ def test_few_texts_at_the_boundary(rate: float, verdict: Verdict) -> None:
     assert finding.verdict is verdict
     along_facts = asked(0.25, kinds=(Kind.TARGET,), at_most=0.2)
     assert judge_criterion(along_facts, measured(tables, 30)).verdict is Verdict.SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("templates", "least_bound", "verdict"),
+    [
+        (18, 0.226, Verdict.INCONCLUSIVE),
+        (30, 0.142, Verdict.INCONCLUSIVE),
+        (41, 0.106, Verdict.INCONCLUSIVE),
+        (43, 0.102, Verdict.INCONCLUSIVE),
+        (44, 0.099, Verdict.SUPPORTED),
+    ],
+)
+def test_how_many_templates_without_a_foreign_letter_show_that_text_stays_in_script(
+    templates: int, least_bound: float, verdict: Verdict
+) -> None:
+    """The numbers of the card's note: 1 - 0.01 ** (1 / n) is Clopper and Pearson's bound of no hit in n, at 98%."""
+    from claims.test_steering import CLAIMS
+
+    card = next(claim for claim in CLAIMS if claim.id == "steering-text-stays-in-script")
+    effects = made(lambda _: 0.0)[WRITTEN.name]
+    chosen = [
+        i for i in range(60) if i % 20 * 3 + i // 20 < templates
+    ]  # as evenly over the families as can be
+    few = replace(
+        effects,
+        prompts=tuple(effects.prompts[i] for i in chosen),
+        metrics={"off_script": np.zeros((len(effects.probes), templates))},
+        baseline={name: values[chosen] for name, values in effects.baseline.items()},
+    )
+    (criterion,) = card.criteria[SOUND]
+    finding = judge_criterion(criterion, measured({WRITTEN.name: few}, 30))
+    assert finding.verdict is verdict
+    assert finding.estimate is not None
+    assert finding.estimate.high == pytest.approx(1 - 0.01 ** (1 / templates))
+    assert finding.estimate.high == pytest.approx(least_bound, abs=5e-4)
+
+
+def test_how_many_templates_the_families_that_are_written_have() -> None:
+    """The other number of that note."""
+    families = find_suite(WRITTEN.suite)
+    own = [family for family in families if family.name in WRITTEN.families]
+    assert len(own) == 3
+    assert sum(len({pair.clean.template for pair in family.candidates()}) for family in own) == 41
 
 
 def test_which_rows_are_meant() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -12,14 +13,15 @@ from jaxtyping import Float
 from harness.edits import Edit
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.paired import partial_conjunction_p, within_family_p
 from harness.statistics.ranks import spearman
-from harness.verdicts.agreement import Pair, judge_least
+from harness.verdicts.agreement import compare, judge_least
+from harness.verdicts.deciding import decide
 from harness.verdicts.head_criteria import Head, HeadRank, HeadRanksAgree, Specialist, TopHeadsIn, name_head
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
 from harness.verdicts.selectors import EveryHead, Selector
-from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+from harness.verdicts.verdict import Finding, MissingEvidence
 
 TIES = 4
 """Decimals of a mean effect, in nats, that are ranked: heads closer than a ten-thousandth tie."""
@@ -191,13 +193,13 @@ def judge_ranks_agree(criterion: HeadRanksAgree, measured: Measured) -> Finding:
         for rows, _ in found
     ]
     pairs = []
+    agree = partial(spearman, decimals=TIES)
     for (of, one), (other, two) in combinations(zip(criterion.ablations, sampled, strict=True), 2):
-        value = float(spearman(one.value[None], two.value[None], decimals=TIES)[0])
-        if not np.isfinite(value):
+        pair = compare(f"'{of.select}'", f"'{other.select}'", one, two, agree)
+        if not np.isfinite(pair.value):
             return invalid(f"{of.select}, or {other.select}, moves the prompts alike for all heads: no ranks")
-        draws = np.nan_to_num(spearman(one.draws, two.draws, decimals=TIES), nan=0.0)
-        pairs.append(Pair(one=f"'{of.select}'", two=f"'{other.select}'", value=value, draws=draws))
-    finding = judge_least(pairs, criterion.at_least, "Spearman", clusters)
+        pairs.append(pair)
+    finding = judge_least(pairs, criterion.at_least, "Spearman")
     said = f"Of {len(found[0][1])} heads on {len(shared)} shared prompts. {finding.sentence}"
     return replace(finding, sentence=said)
 
@@ -231,10 +233,5 @@ def _index(heads: Sequence[Head], head: Head) -> int:
 
 
 def _decided(holds: float, fails: float, sentence: str) -> Finding:
-    verdict, p = Verdict.INCONCLUSIVE, holds
-    if holds <= ALPHA:
-        verdict = Verdict.SUPPORTED
-    elif fails <= ALPHA:
-        verdict, p = Verdict.REFUTED, fails
-    p = min(1.0, p)
+    verdict, p = decide(holds, fails)
     return Finding(verdict=verdict, sentence=f"{sentence} ({say_p(p)}).", p_value=p)

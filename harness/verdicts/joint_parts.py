@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
+from harness.verdicts.deciding import decide
 from harness.verdicts.joint_criteria import EffectRatio, Part, ShareChange
 from harness.verdicts.reading import Measured, invalid, say_p
-from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+from harness.verdicts.verdict import Finding, MissingEvidence
 
 Models = Mapping[str, Measured]
 
@@ -67,12 +68,7 @@ def _found(
     fails: float,
     said: str,
 ) -> Finding:
-    verdict, p = Verdict.INCONCLUSIVE, holds
-    if holds <= ALPHA:
-        verdict = Verdict.SUPPORTED
-    elif fails <= ALPHA:
-        verdict, p = Verdict.REFUTED, fails
-    p = min(1.0, p)
+    verdict, p = decide(holds, fails)
     clusters = models[model].rows(part.experiment, part.select, "kl_nats").sampled().clusters
     low, high = percentile_interval(np.exp(draws))
     estimate = Estimate(

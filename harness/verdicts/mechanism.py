@@ -18,9 +18,10 @@ from harness.edits import Probe
 from harness.mechanism import MechanismEdit, mechanism_rows, read_massive
 from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.paired import sign_flip
 from harness.verdicts.criterion import SEPARATION_ALPHA
+from harness.verdicts.deciding import decide
 from harness.verdicts.mechanism_criteria import EditShare, WriterLeads, WriterRaises
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
 from harness.verdicts.selectors import Writes
@@ -40,7 +41,7 @@ def judge_writer_raises(criterion: WriterRaises, measured: Measured) -> Finding:
     above, below = (min(1.0, 2 * p(0, asked)) for p in (sampled.p_above, sampled.p_below))
     estimate = sampled.estimate(0)
     factor, low, high = (format_number(10.0**x) for x in (estimate.value, estimate.low, estimate.high))
-    verdict, p = _verdict(above, below)
+    verdict, p = decide(above, below)
     return Finding(
         verdict=verdict,
         sentence=f"L{writer.layer} multiplies dimension {writer.dim} of token 0 by {factor} [{low}, {high}] "
@@ -122,7 +123,7 @@ def judge_share(criterion: EditShare, measured: Measured) -> Finding:
     n = len(parts.probes)
     holds = np.array([min(1.0, 2 * excess.p_above(i, 0.0)) for i in range(n)])
     fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])
-    verdict, p = _verdict(float(holds.max()), float(fails.min()))
+    verdict, p = decide(float(holds.max()), float(fails.min()))
     # of the edits that the verdict rests on, the one furthest beyond the bound or nearest to it
     decisive = fails == fails.min() if verdict is Verdict.REFUTED else holds == holds.max()
     worst = int(np.argmin(np.where(decisive, excess.value, np.inf)))
@@ -146,14 +147,6 @@ def _share(criterion: EditShare, value: np.ndarray, i: int, excess: Sampled, sig
 
 def _undecided(sentence: str) -> Finding:
     return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=1.0)
-
-
-def _verdict(p_holds: float, p_fails: float) -> tuple[Verdict, float]:
-    if p_holds <= ALPHA:
-        return Verdict.SUPPORTED, p_holds
-    if p_fails <= ALPHA:
-        return Verdict.REFUTED, p_fails
-    return Verdict.INCONCLUSIVE, p_holds
 
 
 def _massive(measured: Measured) -> Massive:

@@ -14,10 +14,11 @@ from harness.effects import Effects, PromptRecord
 from harness.experiments import CLEAN
 from harness.experiments.patching import DENOISING, LEAST_PAIRS, NOISING, Where
 from harness.patching import GATE_NATS, RECOVERY, NotPatching, kept, recovered
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
+from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import format_number
 from harness.statistics.ranks import spearman
+from harness.verdicts.agreement import Pair, judge_least
 from harness.verdicts.cell_criteria import EveryProbe, SomeProbe
 from harness.verdicts.cells import judge_every, judge_some
 from harness.verdicts.patching_criteria import (
@@ -78,31 +79,14 @@ def judge_directions(criterion: DirectionsAgree, measured: Measured) -> Finding:
     if not np.isfinite(value):
         return invalid(f"{criterion.select} gives the same recovery in every block: there are no ranks")
     draws = spearman(brought.draws[:, :n], brought.draws[:, n:], decimals=TIES)
-    draws = np.where(np.isfinite(draws), draws, 0.0)  # no ranks agree with nothing
-    low, high = percentile_interval(draws)
-    estimate = Estimate(
-        value=value,
-        low=low,
-        high=high,
-        unit="Spearman",
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
+    pair = Pair(one="denoising", two="noising", value=value, draws=draws, clusters=clusters)
+    found = judge_least([pair], criterion.at_least, "Spearman")
+    assert found.p_value is not None
+    said = (
+        f"Over {n} blocks, denoising and noising by {criterion.select} agree at {found.estimate}; "
+        f"{criterion.at_least:g} is asked for, {say_p(found.p_value)}. {_count(on)}"
     )
-    limit = criterion.at_least
-    holds = min(1.0, 2 * bootstrap_p(draws < limit)) if value >= limit else 1.0
-    fails = min(1.0, 2 * bootstrap_p(draws >= limit)) if value < limit else 1.0
-    verdict, p = Verdict.INCONCLUSIVE, holds
-    if holds <= ALPHA:
-        verdict = Verdict.SUPPORTED
-    elif fails <= ALPHA:
-        verdict, p = Verdict.REFUTED, fails
-    return Finding(
-        verdict=verdict,
-        sentence=f"Over {n} blocks, denoising and noising by {criterion.select} agree at {estimate}; {limit:g} is "
-        f"asked for, {say_p(p)}. {_count(on)}",
-        estimate=estimate,
-        p_value=p,
-    )
+    return replace(found, sentence=said)
 
 
 def judge_whole_patch(criterion: WholePatchIsOtherRun, measured: Measured) -> Finding:

@@ -16,6 +16,7 @@ from harness.effects import PromptRecord
 from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.verdicts.deciding import decide
 from harness.verdicts.hub import contest
 from harness.verdicts.position_criteria import SpotOutweighs, SpotPeak, SpotRatio
 from harness.verdicts.reading import Measured, Profile, Rows, invalid, make_profile, say_p
@@ -96,12 +97,7 @@ def judge_ratio(criterion: SpotRatio, measured: Measured) -> Finding:
     low, high = pair.excess(criterion.at_least), pair.excess(criterion.at_most)
     p_in = min(1.0, 2 * max(low.p_above(0, 0.0), high.p_below(0, 0.0)))
     p_out = min(1.0, 4 * min(low.p_below(0, 0.0), high.p_above(0, 0.0)))
-    if p_in <= ALPHA:
-        verdict, p = Verdict.SUPPORTED, p_in
-    elif p_out <= ALPHA:
-        verdict, p = Verdict.REFUTED, p_out
-    else:
-        verdict, p = Verdict.INCONCLUSIVE, p_in
+    verdict, p = decide(p_in, p_out)
     estimate = _ratio(criterion, means, low, high)
     return Finding(
         verdict=verdict,

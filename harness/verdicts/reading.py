@@ -208,9 +208,10 @@ def measured(tables: Tables, n_layers: int | None = None) -> Measured:
     """Tables with the model's number of layers; by default one more than the deepest that any probe names."""
     if n_layers is None:
         deepest = [
-            probe.layer if isinstance(probe, Exit) else probe.layers[-1]
+            probe.layers[-1]
             for table in tables.values()
             for probe in (*table.probes, *table.unmeasured)
+            if probe.layers
         ]
         if not deepest:
             raise MissingEvidence("no experiment was measured: there is nothing to judge")

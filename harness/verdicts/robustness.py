@@ -17,9 +17,9 @@ from jaxtyping import Float
 from harness.effects import PromptRecord
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.paired import within_family_p
-from harness.statistics.ranks import spearman
+from harness.verdicts.agreement import compare, judge_least
 from harness.verdicts.criterion import SEPARATION_ALPHA
 from harness.verdicts.hub import contest
 from harness.verdicts.reading import Measured, Profile, invalid, make_profile, say_p
@@ -108,8 +108,7 @@ def judge_top_moves(criterion: TopMoves, measured: Measured) -> Finding:
 def judge_profiles_agree(criterion: ProfilesAgree, measured: Measured) -> Finding:
     """The least agreement over pairs of conditions, with the percentile interval of its resamples.
 
-    As for RankAgreement: resampling scatters layers that tie, so it supports too rarely, and refutes only where the
-    observed agreement too is below. Conditions on different templates are resampled independently.
+    As for RankAgreement (`judge_least`). Conditions on different templates are resampled independently.
     """
     profiles = {c.name: read_condition(c, measured) for c in criterion.conditions}
     pairs = []
@@ -120,24 +119,8 @@ def judge_profiles_agree(criterion: ProfilesAgree, measured: Measured) -> Findin
         for name, profile in zip((one, two), both, strict=True):
             if profile.problem:
                 return invalid(f"in {name} {profile.problem}")
-        pairs.append((one, two, *both))
-    values = [float(spearman(a.sampled.value[None], b.sampled.value[None])[0]) for *_, a, b in pairs]
-    draws = [spearman(a.sampled.draws, b.sampled.draws) for *_, a, b in pairs]
-    worst = int(np.argmin(values))
-    one, two, profile, other = pairs[worst]
-    limit, value = criterion.at_least, values[worst]
-    fewest = min((profile.clusters, other.clusters), key=lambda clusters: clusters.n_templates)
-    estimate = _estimate(fewest, value, draws[worst], "Spearman")
-    holds = max(2 * bootstrap_p(d < limit) for d in draws) if value >= limit else 1.0
-    fails = min(2 * len(pairs) * bootstrap_p(d >= limit) for d in draws) if value < limit else 1.0
-    verdict, p = Verdict.INCONCLUSIVE, holds if value >= limit else fails
-    if holds <= ALPHA:
-        verdict = Verdict.SUPPORTED
-    elif fails <= ALPHA:
-        verdict = Verdict.REFUTED
-    p = min(1.0, p)
-    said = f"Least alike are {one} and {two}: {estimate}; {limit:g} is asked for ({say_p(p)})."
-    return Finding(verdict=verdict, sentence=said, estimate=estimate, p_value=p)
+        pairs.append(compare(one, two, both[0].sampled, both[1].sampled))
+    return judge_least(pairs, criterion.at_least, "Spearman")
 
 
 def judge_one_prompt(criterion: OnePromptMisleads, measured: Measured) -> Finding:

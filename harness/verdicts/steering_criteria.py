@@ -43,6 +43,11 @@ class SteeringCriterion(Criterion):
         """Names of the tables it reads."""
         return (self.experiment,)
 
+    @property
+    def table(self) -> str:
+        """'in steering_short, '; '' for the table that criteria of the kind read by default."""
+        return "" if self.experiment == type(self).experiment else f"in {self.experiment}, "
+
 
 @dataclass(frozen=True, kw_only=True)
 class AtBlock(SteeringCriterion):
@@ -99,7 +104,7 @@ class SteeringSlope(AtBlock):
             "" if self.anti_at_most is None else f", and falls on at most {self.anti_at_most:.0%} of prompts"
         )
         verb = "rises" if self.sign > 0 else "falls"
-        return f"{self.gain} {verb} with the strength {self.place}, within {self.window:g} of 0{anti}"
+        return f"{self.table}{self.gain} {verb} with the strength {self.place}, within {self.window:g} of 0{anti}"
 
 
 @dataclass(frozen=True, kw_only=True)

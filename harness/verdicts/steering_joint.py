@@ -9,12 +9,13 @@ import numpy as np
 from harness.effects import PromptRecord
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
+from harness.verdicts.deciding import decide
 from harness.verdicts.knockout import comparable
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.steering_criteria import Gain, SteeringFalls, SteeringSigns
 from harness.verdicts.steering_table import NATS, Asked, SteeringTable, answer, read_table
-from harness.verdicts.verdict import Finding, MissingEvidence, Verdict, combine
+from harness.verdicts.verdict import Finding, MissingEvidence, combine
 
 Models = Mapping[str, Measured]
 
@@ -50,7 +51,7 @@ def judge_falls_across(criterion: SteeringFalls, models: Models) -> Finding:
     )
     above = max(min(1.0, 2 * bootstrap_p(side <= 0)) for side in sides)
     below = min(min(1.0, 2 * len(sides) * bootstrap_p(side >= 0)) for side in sides)
-    verdict, p = _decide(above, below)
+    verdict, p = decide(above, below)
     return Finding(
         verdict=verdict,
         sentence=f"{criterion.strong} has {format_number(means[0])} nats and {criterion.weak} "
@@ -106,11 +107,3 @@ def _table(models: Models, model: str, experiment: str) -> SteeringTable:
             f"the claim compares '{model}', which was not measured (there is: {', '.join(models)})"
         )
     return read_table(models[model], experiment)
-
-
-def _decide(p_holds: float, p_fails: float) -> tuple[Verdict, float]:
-    if p_holds <= ALPHA:
-        return Verdict.SUPPORTED, p_holds
-    if p_fails <= ALPHA:
-        return Verdict.REFUTED, p_fails
-    return Verdict.INCONCLUSIVE, p_holds

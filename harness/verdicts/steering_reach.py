@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
+from harness.statistics.bootstrap import bootstrap_p, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.ranks import spearman
 from harness.steering import read_steering
+from harness.verdicts.agreement import rank_interval
+from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.steering_criteria import KlFallsWithDepth, SteeringMoves
 from harness.verdicts.steering_table import (
@@ -21,7 +23,7 @@ from harness.verdicts.steering_table import (
     read_table,
     unusable,
 )
-from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+from harness.verdicts.verdict import Finding, MissingEvidence
 
 
 def judge_moves(criterion: SteeringMoves, measured: Measured) -> Finding:
@@ -69,16 +71,10 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     depth = np.array([layers], dtype=float)
     rho = float(spearman(depth, sampled.value[None])[0])
     draws = spearman(np.repeat(depth, len(sampled.draws), axis=0), sampled.draws)
-    low, high = percentile_interval(draws)
-    below = min(1.0, 2 * bootstrap_p(draws > criterion.at_most + ROUNDING))
-    above = min(1.0, 2 * bootstrap_p(draws < criterion.at_most - ROUNDING))
-    verdict, p = (
-        (Verdict.SUPPORTED, below)
-        if below <= ALPHA
-        else (Verdict.REFUTED, above)
-        if above <= ALPHA
-        else (Verdict.INCONCLUSIVE, below)
-    )
+    low, high = rank_interval(draws)
+    below = 2 * bootstrap_p(~(draws <= criterion.at_most + ROUNDING))
+    above = 2 * bootstrap_p(~(draws >= criterion.at_most - ROUNDING))
+    verdict, p = decide(below, above)
     estimate = Estimate(
         value=rho,
         low=low,

@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from harness.effects import Effects, PromptRecord
 from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.paired import partial_conjunction_p
 from harness.steering import Direction, Steering, families_of, read_steering, side, split_blocks
+from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured
 from harness.verdicts.steering_criteria import Gain
 from harness.verdicts.verdict import MissingEvidence, Verdict
@@ -177,11 +178,7 @@ class Answer:
     @property
     def verdict(self) -> tuple[Verdict, float]:
         """The verdict, and the p-value it rests on."""
-        if self.p_holds <= ALPHA:
-            return Verdict.SUPPORTED, self.p_holds
-        if self.p_fails <= ALPHA:
-            return Verdict.REFUTED, self.p_fails
-        return Verdict.INCONCLUSIVE, self.p_holds
+        return decide(self.p_holds, self.p_fails)
 
     @property
     def worst(self) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -11,16 +10,15 @@ from jaxtyping import Float
 from harness.edits import format_layers
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.ranks import spearman
-from harness.verdicts.agreement import Pair, judge_least
+from harness.verdicts.agreement import Agreement, Pair, compare, judge_least
 from harness.verdicts.criterion import ProfileOf
+from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
 from harness.verdicts.selectors import Sublayer
 from harness.verdicts.sublayer_criteria import EffectOrder, RankAgreement, SameEffect, TopLead, TopOverlap
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
-
-Agreement = Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " resamples"]]
 
 
 def judge_top_lead(criterion: TopLead, measured: Measured) -> Finding:
@@ -87,7 +85,7 @@ def judge_rank_agreement(criterion: RankAgreement, measured: Measured) -> Findin
         _compared(agree, _name(one), _name(two), a, b) for (one, a), (two, b) in combinations(profiles, 2)
     ]
     unit = f"of the top {criterion.k}" if isinstance(criterion, TopOverlap) else "Spearman"
-    return judge_least(pairs, criterion.at_least, unit, profiles[0][1].clusters)
+    return judge_least(pairs, criterion.at_least, unit)
 
 
 def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
@@ -100,7 +98,7 @@ def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
         for problem in (first.problem, rows.problem):
             if problem:
                 return invalid(problem)
-        if [p.layers for p in first.probes] != [p.layers for p in rows.probes]:  # type: ignore[union-attr]
+        if [p.layers for p in first.probes] != [p.layers for p in rows.probes]:
             raise MissingEvidence(
                 f"'module_sweep' holds other blocks for {criterion.streams[0]} than for {stream}"
             )
@@ -121,20 +119,14 @@ def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
 
 def _decided(holds: float, fails: float, sentence: str, estimate: Estimate) -> Finding:
     """The finding, from the two-sided p-values that the claim holds and that it fails."""
-    verdict, p = Verdict.INCONCLUSIVE, holds
-    if holds <= ALPHA:
-        verdict = Verdict.SUPPORTED
-    elif fails <= ALPHA:
-        verdict, p = Verdict.REFUTED, fails
-    p = min(1.0, p)
+    verdict, p = decide(holds, fails)
     return Finding(verdict=verdict, sentence=f"{sentence} ({say_p(p)}).", estimate=estimate, p_value=p)
 
 
 def _compared(agree: Agreement, one: str, two: str, a: Profile, b: Profile) -> Pair:
     if a.prompts != b.prompts:
         raise MissingEvidence("profiles are compared on the same prompts: measure them in one experiment")
-    value = float(agree(a.sampled.value[None], b.sampled.value[None])[0])
-    return Pair(one=one, two=two, value=value, draws=agree(a.sampled.draws, b.sampled.draws))
+    return compare(one, two, a.sampled, b.sampled, agree)
 
 
 def _overlap(k: int) -> Agreement:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
+from harness.calibration import power
 from harness.calibration.__main__ import main, results_of, write
 from harness.calibration.rates import (
     BINS,
@@ -177,3 +178,44 @@ def test_cards_without_a_distance_have_no_bins() -> None:
     assert "## Claims that are true, by no distance" in text
     power = text.split("## Claims that are true: how often")[1].split("##")[0]
     assert "| 6 |" not in power
+
+
+def _power(
+    monkeypatch: pytest.MonkeyPatch, counts: dict[str, Any], plain: list[str] | None = None
+) -> str | None:
+    found = {"counts": {"1. Hub": {"a": counts}}, "without_axis": {"1. Hub": plain or []}}
+    monkeypatch.setattr(power, "_results", lambda: found)
+    power._counts.cache_clear()
+    power._plain.cache_clear()
+    return power.power_of("a")
+
+
+def test_a_card_says_from_where_on_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {
+        "0.9 to 1": {"inconclusive": 40, "supported": 1},
+        "1 to 1.15": {"inconclusive": 20},
+        "2.5 to 4": {"supported": 20},
+        "above 6": {"supported": 19, "inconclusive": 1},
+    }
+    said = _power(monkeypatch, {"redrawn": {"1 to 1.15": {"supported": 9}}, "redrawn-pooled": seen})
+    assert said == (
+        "supported in at least 95% of random trials of three draws in which the truth is 2.5 to 4 times the threshold "
+        "or more; in 1 of 41 in which it is false."
+    )
+
+
+def test_a_card_that_sees_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = _power(
+        monkeypatch, {"redrawn": {"1 to 1.15": {"supported": 20}, "above 6": {"supported": 9, "refuted": 11}}}
+    )
+    assert said is not None
+    assert "more than 6 times the threshold 45% are: `inconclusive` says little" in said
+    assert "one draw" in said
+    assert "false" not in said
+
+
+def test_a_card_without_an_axis_has_one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = _power(monkeypatch, {"drawn": {"above 6": {"supported": 20}}}, plain=["a"])
+    assert said == "supported in 100.0% [83.2%, 100.0%] of random trials of one draw in which it is true."
+    assert _power(monkeypatch, {"drawn": {"0 to 0.5": {"refuted": 3}}}) is None
+    assert power.power_of("another card") is None

@@ -87,9 +87,11 @@ def test_a_source_without_decorators_is_left_as_it_is():
 
 
 def test_a_tree_holds_the_sources_and_the_configuration(tmp_path):
-    for name in ("harness", "tasks", "fixtures"):
+    for name in ("harness", "tasks", "fixtures", "claims"):
         (tmp_path / "from" / name / "__pycache__").mkdir(parents=True)
         (tmp_path / "from" / name / "__init__.py").write_text("")
+    for name in ("evidence", "__snapshots__"):
+        (tmp_path / "from" / "claims" / name).mkdir()
     (tmp_path / "from" / "harness" / "shape.py").write_text(SOURCE)
     (tmp_path / "from" / "harness" / "other.py").write_text(SOURCE)
     (tmp_path / "from" / "conftest.py").write_text("")
@@ -101,8 +103,9 @@ def test_a_tree_holds_the_sources_and_the_configuration(tmp_path):
     assert (tmp_path / "to" / "harness" / "shape.py").read_text() == undecorated(SOURCE)
     assert (tmp_path / "to" / "harness" / "other.py").read_text() == SOURCE
     assert not list((tmp_path / "to").rglob("__pycache__"))
+    assert [p.name for p in (tmp_path / "to" / "claims").iterdir()] == ["__init__.py"]
     assert {p.name for p in (tmp_path / "to").iterdir()} == {
-        "harness", "tasks", "fixtures", "conftest.py", "pyproject.toml"
+        "harness", "tasks", "fixtures", "claims", "conftest.py", "pyproject.toml"
     }  # fmt: skip
 
 
@@ -277,7 +280,7 @@ def test_mutmut_mutates_a_property_in_the_copy_and_a_test_kills_it(tmp_path):
     """The whole way, on a package of one class: needs the extra `mutate`."""
     pytest.importorskip("mutmut")
     repository = tmp_path / "repository"
-    for name in ("harness", "tasks", "fixtures"):
+    for name in ("harness", "tasks", "fixtures", "claims"):
         (repository / name).mkdir(parents=True)
         (repository / name / "__init__.py").write_text("")
     (repository / "conftest.py").write_text("")
@@ -292,7 +295,7 @@ def test_mutmut_mutates_a_property_in_the_copy_and_a_test_kills_it(tmp_path):
     settings.write_text(
         '[tool.mutmut]\nsource_paths = ["harness"]\nonly_mutate = ["harness/shape.py"]\ndo_not_mutate = []\n'
         'pytest_add_cli_args_test_selection = ["harness/test_shape.py"]\n'
-        'also_copy = ["tasks", "fixtures", "conftest.py"]\n'
+        'also_copy = ["tasks", "fixtures", "claims", "conftest.py"]\n'
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, "REPOSITORY", repository)
