@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.adapters.items import held_out
 from harness.anatomy import Anatomy, Massive
 from harness.checks import Baseline, check, fit, read_baseline
 from harness.continuations import measure_texts
@@ -36,6 +37,7 @@ from harness.experiments.patching import LEAST_PAIRS, pair_spots
 from harness.floor import above_floor
 from harness.latency import speedups
 from harness.mechanism import MEAN, MOVED, OTHER_TASK
+from harness.models.cache import cache_root
 from harness.models.loading import LoadedModel
 from harness.protocols import Protocol
 from harness.provenance import code_digest, describe_source, provenance
@@ -46,6 +48,9 @@ from tasks.sampling import NotEnoughPrompts, draw_suite
 from tasks.spots import find_spots
 from tasks.suites import suite_digest
 from tasks.tokens import answer_ids
+
+if TYPE_CHECKING:
+    from harness.adapters.measuring import AdaptedTable
 
 DEVELOPMENT_SEED = 1_000_003
 """Of the draw on which sites are chosen; no seed of the suite."""
@@ -235,6 +240,7 @@ def _measure(
     metrics: dict[str, np.ndarray]
     base: dict[str, np.ndarray] = {}
     checks: tuple[Check, ...] = ()
+    adapters: tuple[Mapping[str, Any], ...] = ()
     floor = 0.0
     if experiment.timed:
         with open_bar(question.cell, len(items)) as advance:
@@ -243,11 +249,25 @@ def _measure(
     else:
         donors = subject.donors(experiment, question, prompts)
         beside = controls(question.n_layers)
-        table, base = _sweep_resumed(
-            subject, items, (*probes, *beside), donors, experiment, question, store, memory_bytes, open_bar
-        )
-        measured = {name: values[: len(probes)] for name, values in table.items()}
-        controlled = {name: values[len(probes) :] for name, values in table.items()}
+        if experiment.adapters:
+            adapted = _measure_adapted(subject, question, items, probes, store, memory_bytes, open_bar)
+            measured, base = dict(adapted.metrics), dict(adapted.baseline)
+            controlled = dict(adapted.controlled)
+            checks, adapters = adapted.checks, adapted.provenance
+        else:
+            table, base = _sweep_resumed(
+                subject,
+                items,
+                (*probes, *beside),
+                donors,
+                experiment,
+                question,
+                store,
+                memory_bytes,
+                open_bar,
+            )
+            measured = {name: values[: len(probes)] for name, values in table.items()}
+            controlled = {name: values[len(probes) :] for name, values in table.items()}
         if question.massive is not None and experiment.reads_rise:
             first = read_first_token(subject.stack, [item.ids for item in items])
             measured["rise_log10"] = first.rise_log10(question.massive.dim)
@@ -256,7 +276,7 @@ def _measure(
             measured |= _texts_resumed(subject, prompts, probes, len(beside), *rest)
         found = subject.baseline(_one_a_family(items, records))
         as_swept = Effects(probes=probes, prompts=records, metrics=measured, baseline=base)
-        checks = check(question, as_swept, controlled, found, subject.parity)
+        checks = (*check(question, as_swept, controlled, found, subject.parity), *checks)
         floor = float(np.maximum(found.noise_nats, np.abs(controlled["kl_nats"][0]).max()))
         metrics = above_floor(question.dtype, measured, floor)
     effects = Effects(
@@ -277,10 +297,19 @@ def _measure(
             "prompts_rejected": prompts.n_rejected,
             **({"pairs_left_out": prompts.n_left_out} if experiment.paired else {}),
             **({} if screened is None else {"screen": screened.summary}),
+            **({"adapters": list(adapters)} if adapters else {}),
             "seconds": round(time.perf_counter() - start, 1),
         },
         summary=summarize(effects),
     )
+
+
+def _measure_adapted(subject: Subject, question: Question, *what: Any) -> AdaptedTable:
+    """Adapters are trained, and kept, in the user's cache."""
+    from harness.adapters.artifacts import Adapters
+    from harness.adapters.measuring import measure_adapted
+
+    return measure_adapted(subject, question, Adapters(root=cache_root()), *what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +331,11 @@ class DrawnPrompts:
 def draw_prompts(loaded: LoadedModel, experiment: Experiment, seed: int) -> DrawnPrompts:
     """The prompts an experiment is measured on under a seed. Raises NotEnoughPrompts."""
     draw = draw_suite(
-        experiment.suite, n_per_family=experiment.prompts_per_family, seed=seed, encode=loaded.encode
+        experiment.suite,
+        n_per_family=experiment.prompts_per_family,
+        seed=seed,
+        encode=loaded.encode,
+        verify=held_out if experiment.held_out else None,
     )
     drawn = [p for p in draw.pairs if not experiment.families or p.clean.family in experiment.families]
     pairs = _patchable(loaded, drawn) if experiment.paired else drawn

@@ -16,6 +16,7 @@ from harness.models.spec import HubRepo, LocalDir, ModelSpec, PackagedGguf
 
 _HARNESS = Path(__file__).parent
 MEASURING_CODE = (
+    "adapters/*.py",
     "anatomy.py",
     "checks.py",
     "continuations.py",

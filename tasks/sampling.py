@@ -133,11 +133,13 @@ def family_rng(seed: int, family_name: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, int.from_bytes(digest[:8], "big")]))
 
 
-def draw_suite(suite_name: str, *, n_per_family: int, seed: int, encode: Encode) -> SuiteDraw:
+def draw_suite(
+    suite_name: str, *, n_per_family: int, seed: int, encode: Encode, verify: Verify | None = None
+) -> SuiteDraw:
     """Draw `n_per_family` pairs of every family of a suite; what one family draws depends on no other family.
 
     The length bands draw the same questions under the same seed, in the same order, so that their pairs can be
-    compared one by one (`tasks.bands`).
+    compared one by one (`tasks.bands`). `verify` is a rule that a pair must not break besides those of its suite.
 
     Raises:
         UnknownSuite: no suite has that name.
@@ -145,7 +147,7 @@ def draw_suite(suite_name: str, *, n_per_family: int, seed: int, encode: Encode)
         ValueError: `seed` is negative or `n_per_family` is below 1.
     """
     draws = {
-        family.name: _draw_family(family, suite_name, n=n_per_family, seed=seed, encode=encode)
+        family.name: _draw_family(family, suite_name, n=n_per_family, seed=seed, encode=encode, also=verify)
         for family in find_suite(suite_name)
     }
     return SuiteDraw(
@@ -157,11 +159,18 @@ def draw_suite(suite_name: str, *, n_per_family: int, seed: int, encode: Encode)
     )
 
 
-def _draw_family(family: TaskFamily, suite_name: str, *, n: int, seed: int, encode: Encode) -> Draw:
+def _draw_family(
+    family: TaskFamily, suite_name: str, *, n: int, seed: int, encode: Encode, also: Verify | None
+) -> Draw:
     rng = family_rng(seed, family.name)
     band = BANDS.get(suite_name)
     if band is None:
-        return draw(family, n=n, rng=rng, encode=encode)
+        return draw(family, n=n, rng=rng, encode=encode, verify=_both(also, verify_pair))
     lengthener = Lengthener(family.name, seed)
-    drawn = draw(family, n=n, rng=rng, encode=encode, verify=lengthener.verify)
+    drawn = draw(family, n=n, rng=rng, encode=encode, verify=_both(also, lengthener.verify))
     return replace(drawn, pairs=tuple(lengthener.lengthen(pair, band) for pair in drawn.pairs))
+
+
+def _both(first: Verify | None, then: Verify) -> Verify:
+    """`then`, asked of the pairs that `first` accepts: what it accepts is drawn, and it may keep count."""
+    return then if first is None else lambda pair, encode: first(pair, encode) or then(pair, encode)

@@ -35,7 +35,7 @@ class Recipe:
     batch: int = 4
     learning_rate: float = 2e-4
     warmup: int = 10
-    items: int = 120
+    items: int = 96
     loss_on: Literal["answer", "all"] = "answer"
     checkpoints: tuple[int, ...] = (0, 10, 25, 50, 75, 100)
 

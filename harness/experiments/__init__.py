@@ -27,17 +27,24 @@
 | layers_short, layers_medium, layers_long | erase each block; zero each MLP | skip each block; zero each MLP |
 | layers_natural, layers_extended | erase each block | skip each block |
 | steering_short, steering_medium, steering_long | no measurement | add the factual direction, and random ones |
+| adapter_layers | the base's stream pasted after each block | adapter off in each block alone, on in it alone |
+| adapter_transfer | the trained stream pasted after each block | what each block adds, or its last position |
+| adapter_families | no held-out measurement | five families' adapters, pairs of them merged, random ones |
+| adapter_profiles | erase each block under each adapter | skip each block under each adapter, and without |
+| adapter_steps, adapter_ranks, adapter_modules | on training items | each checkpoint, rank, set of modules, held out |
+| adapter_surgery | A alone cut, never evaluated | updates cut to a rank, or without one module |
 
 The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
 the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
 
-Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 5, 8 to 10
-and 21. Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
+Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 5, 8 to 21.
+Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
 """
 
 from __future__ import annotations
 
 from harness.experiments import (
+    adapters,
     blocks,
     edges,
     heads,
@@ -88,7 +95,10 @@ __all__ = [
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for part in (blocks, heads, sublayers, massive, positions, edges, patching, steering, robustness)
+    for part in (
+        *(blocks, heads, sublayers, massive, positions, edges, patching, steering, robustness),
+        adapters,
+    )
     for experiment in part.EXPERIMENTS
 }
 

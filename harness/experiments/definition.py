@@ -58,6 +58,10 @@ class Experiment:
     protocols: tuple[Protocol, ...] = tuple(Protocol)
     generates: int = 0
     """Tokens that are written after each prompt under every probe, and measured (`harness.degeneration.GENERATED`)."""
+    adapters: bool = False
+    """Whether its probes are `harness.adapters.values.Adapted`, measured by `harness.adapters.measuring`."""
+    held_out: bool = False
+    """Whether prompts are drawn from those that no adapter is trained on (`harness.adapters.items`)."""
     prompts_per_family: int = PROMPTS_PER_FAMILY
     revision: int = 1
 
@@ -82,7 +86,10 @@ class Experiment:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-_OPTIONAL = ("reads_rise", "families", "donors", "contrasted", "spotted", "runs", "paired", "generates")
+_OPTIONAL = (
+    *("reads_rise", "families", "donors", "contrasted", "spotted", "runs", "paired", "generates"),
+    *("adapters", "held_out"),
+)
 """Fields that stand in the definition only where they say something."""
 
 

@@ -291,6 +291,8 @@ def _other_probes(protocol: Protocol, model: Anatomy) -> tuple[Probe, ...]:
         {"contrasted": True},
         {"spotted": True},
         {"generates": 5},
+        {"adapters": True},
+        {"held_out": True},
         {"probes": _other_probes},
         {"probes": lambda *model: EXPERIMENTS["layer_sweep"].probes(*model)[:-1]},
         {"probes": lambda *model: EXPERIMENTS["layer_sweep"].probes(*model)[::-1]},

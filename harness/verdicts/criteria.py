@@ -6,6 +6,16 @@ the measurement. Criteria read interval bounds, not means. Cards import all of t
 
 from __future__ import annotations
 
+from harness.verdicts.adapter_criteria import (
+    AdapterRatio,
+    AdapterRecovery,
+    BlockCorrelation,
+    ConstantSpread,
+    Measure,
+    MedianSide,
+    RecoveryDepth,
+    RecoveryDepthsAgree,
+)
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
 from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
 from harness.verdicts.head_criteria import HeadRank, HeadRanksAgree, Specialist, TopHeadsIn
@@ -60,14 +70,33 @@ from harness.verdicts.steering_criteria import (
     SteeringSlope,
 )
 from harness.verdicts.sublayer_criteria import EffectOrder, RankAgreement, SameEffect, TopLead, TopOverlap
+from harness.verdicts.training_change_criteria import ChangeGini, ChangesDiffer, ChangeStandsOut, ChangeTop
+from harness.verdicts.training_criteria import (
+    Contrast,
+    FamilyLeads,
+    Not,
+    OfFamilies,
+    Term,
+    TrainedSlope,
+    TrainedWithin,
+)
 
 __all__ = [
     "SEPARATION_ALPHA",
+    "AdapterRatio",
+    "AdapterRecovery",
     "AnyCriterion",
     "BeatsControls",
     "BestSteered",
+    "BlockCorrelation",
     "CellWithin",
+    "ChangeGini",
+    "ChangeStandsOut",
+    "ChangeTop",
+    "ChangesDiffer",
     "Condition",
+    "ConstantSpread",
+    "Contrast",
     "DirectionsAgree",
     "EditShare",
     "EffectOrder",
@@ -75,6 +104,7 @@ __all__ = [
     "EveryProbe",
     "ExtremeLayer",
     "FamilyExtremes",
+    "FamilyLeads",
     "Flat",
     "FlooredRatio",
     "Gain",
@@ -88,6 +118,10 @@ __all__ = [
     "KlFallsWithDepth",
     "KnockoutBeatsRandom",
     "KnockoutSelects",
+    "Measure",
+    "MedianSide",
+    "Not",
+    "OfFamilies",
     "OnePromptMisleads",
     "PairsAlign",
     "Part",
@@ -96,6 +130,8 @@ __all__ = [
     "ProfilesDiffer",
     "RankAgreement",
     "RecoveryBound",
+    "RecoveryDepth",
+    "RecoveryDepthsAgree",
     "SameAsDeepest",
     "SameEffect",
     "SameTop",
@@ -114,6 +150,7 @@ __all__ = [
     "SteeringSigns",
     "SteeringSlope",
     "SubsetHubShare",
+    "Term",
     "TopHeadsIn",
     "TopInFamilies",
     "TopLayers",
@@ -121,6 +158,8 @@ __all__ = [
     "TopMoves",
     "TopOverlap",
     "TopSpread",
+    "TrainedSlope",
+    "TrainedWithin",
     "WholePatchIsOtherRun",
     "WorstCase",
     "WriterLeads",
@@ -175,6 +214,22 @@ SingleCriterion = (
     | TopMoves
     | ProfilesAgree
     | OnePromptMisleads
+    | AdapterRatio
+    | BlockCorrelation
+    | ConstantSpread
+    | MedianSide
+    | AdapterRecovery
+    | RecoveryDepth
+    | OfFamilies
+    | Not
+    | Contrast
+    | FamilyLeads
+    | TrainedWithin
+    | TrainedSlope
+    | ChangeTop
+    | ChangeStandsOut
+    | ChangeGini
+    | ChangesDiffer
 )
 """Judged on one model's tables."""
 
@@ -187,6 +242,7 @@ JointCriterion = (
     | ShareChange
     | SteeringFalls
     | SteeringSigns
+    | RecoveryDepthsAgree
 )
 """Judged on several models' tables at once."""
 
@@ -198,7 +254,7 @@ def models_of(criterion: JointCriterion) -> tuple[str, ...]:
     match criterion:
         case HubsAt():
             return tuple(criterion.layers)
-        case HubDepthIncreases() | HubEffectTrend():
+        case HubDepthIncreases() | HubEffectTrend() | RecoveryDepthsAgree():
             return criterion.models
         case ProfilesDiffer() | EffectRatio() | ShareChange():
             return (criterion.model_a, criterion.model_b)

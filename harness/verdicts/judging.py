@@ -9,6 +9,8 @@ from typing import assert_never
 from harness.claim import Claim
 from harness.protocols import Protocol
 from harness.verdicts import (
+    adapter_recovery,
+    adapters,
     cells,
     families,
     heads,
@@ -26,12 +28,23 @@ from harness.verdicts import (
     steering_joint,
     steering_reach,
     sublayers,
+    training,
+    training_changes,
 )
 from harness.verdicts.criteria import (
+    AdapterRatio,
+    AdapterRecovery,
     AnyCriterion,
     BeatsControls,
     BestSteered,
+    BlockCorrelation,
     CellWithin,
+    ChangeGini,
+    ChangesDiffer,
+    ChangeStandsOut,
+    ChangeTop,
+    ConstantSpread,
+    Contrast,
     DirectionsAgree,
     EditShare,
     EffectOrder,
@@ -39,6 +52,7 @@ from harness.verdicts.criteria import (
     EveryProbe,
     ExtremeLayer,
     FamilyExtremes,
+    FamilyLeads,
     Flat,
     FlooredRatio,
     HeadRank,
@@ -51,12 +65,17 @@ from harness.verdicts.criteria import (
     KlFallsWithDepth,
     KnockoutBeatsRandom,
     KnockoutSelects,
+    MedianSide,
+    Not,
+    OfFamilies,
     OnePromptMisleads,
     PairsAlign,
     ProfilesAgree,
     ProfilesDiffer,
     RankAgreement,
     RecoveryBound,
+    RecoveryDepth,
+    RecoveryDepthsAgree,
     SameAsDeepest,
     SameEffect,
     SameTop,
@@ -81,6 +100,8 @@ from harness.verdicts.criteria import (
     TopLead,
     TopMoves,
     TopSpread,
+    TrainedSlope,
+    TrainedWithin,
     WholePatchIsOtherRun,
     WorstCase,
     WriterLeads,
@@ -258,6 +279,38 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = knockout.judge_beats_random(criterion, view)
         case FlooredRatio():
             finding = knockout.judge_ratio(criterion, view)
+        case AdapterRatio():
+            finding = adapters.judge_ratio(criterion, view)
+        case BlockCorrelation():
+            finding = adapters.judge_correlation(criterion, view)
+        case ConstantSpread():
+            finding = adapters.judge_spread(criterion, view)
+        case MedianSide():
+            finding = adapters.judge_median(criterion, view)
+        case AdapterRecovery():
+            finding = adapter_recovery.judge_recovery(criterion, view)
+        case RecoveryDepth():
+            finding = adapter_recovery.judge_depth(criterion, view)
+        case OfFamilies():
+            finding = judge_criterion(criterion.criterion, training.of_families(criterion, view))
+        case Not():
+            finding = training.opposite(judge_criterion(criterion.criterion, view))
+        case Contrast():
+            finding = training.judge_contrast(criterion, view)
+        case FamilyLeads():
+            finding = training.judge_family_leads(criterion, view)
+        case TrainedWithin():
+            finding = training.judge_trained_within(criterion, view)
+        case TrainedSlope():
+            finding = training.judge_trained_slope(criterion, view)
+        case ChangeTop():
+            finding = training_changes.judge_change_top(criterion, view)
+        case ChangeStandsOut():
+            finding = training_changes.judge_stands_out(criterion, view)
+        case ChangeGini():
+            finding = training_changes.judge_change_gini(criterion, view)
+        case ChangesDiffer():
+            finding = training_changes.judge_changes_differ(criterion, view)
         case _:
             assert_never(criterion)
     return finding
@@ -287,6 +340,8 @@ def _judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measu
             finding = steering_joint.judge_falls_across(criterion, models)
         case SteeringSigns():
             finding = steering_joint.judge_signs(criterion, models)
+        case RecoveryDepthsAgree():
+            finding = adapter_recovery.judge_depths_agree(criterion, models)
         case _:
             assert_never(criterion)
     return finding

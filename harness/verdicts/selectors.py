@@ -10,6 +10,8 @@ from harness.edits import Action, Edit, Exit, Probe, Site, Stream, format_layers
 from harness.experiments.edges import SOURCES, windows
 from harness.experiments.patching import Where, patched
 from harness.steering import Kind, read_steering
+from harness.verdicts.adapter_selectors import AdapterRows
+from harness.verdicts.training_selectors import Exactly, Under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,6 +429,9 @@ Selector = (
     | FromDonor
     | Steered
     | Patched
+    | AdapterRows
+    | Exactly
+    | Under
 )
 
 

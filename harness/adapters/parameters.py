@@ -1,0 +1,63 @@
+"""How many parameters an adapter has: rank x (in + out) for each linear module. From architecture facts, no torch.
+
+The facts lack the width of the MLPs, which no load checks: it stands here, from the published config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.adapters.values import MLP
+from harness.edits import Stream
+from harness.models.spec import ArchitectureFacts, ModelSpec
+
+D_MLP: Mapping[str, int] = {
+    "qwen0_5b": 4864,
+    "qwen_coder0_5b": 4864,
+    "qwen1_5b": 8960,
+    "qwen3b": 11008,
+}
+"""`intermediate_size` in config.json of Qwen2.5-0.5B, Qwen2.5-Coder-0.5B, Qwen2.5-1.5B and Qwen2.5-3B."""
+
+PLAIN = frozenset({"llama", "qwen2", "gemma3_text"})
+"""Model types in which every block holds the seven linear modules, of one shape throughout."""
+
+
+class UnknownWidth(LookupError):
+    """A module's shape does not follow from the facts."""
+
+
+def module_shapes(facts: ArchitectureFacts, d_mlp: int | None = None) -> dict[Stream, tuple[int, int]]:
+    """(in, out) of each linear module of a block; those of the MLP only where its width is given.
+
+    Raises UnknownWidth where blocks differ.
+    """
+    if facts.model_type not in PLAIN:
+        raise UnknownWidth(f"the blocks of {facts.model_type} differ: count its modules one by one")
+    stream, queries, keys = facts.d_model, facts.n_heads * facts.d_head, facts.n_kv_heads * facts.d_head
+    shapes = {
+        Stream.Q: (stream, queries),
+        Stream.K: (stream, keys),
+        Stream.V: (stream, keys),
+        Stream.O: (queries, stream),
+    }
+    if d_mlp is not None:
+        shapes |= {Stream.GATE: (stream, d_mlp), Stream.UP: (stream, d_mlp), Stream.DOWN: (d_mlp, stream)}
+    return shapes
+
+
+def lora_parameters(
+    spec: ModelSpec, modules: Sequence[Stream], rank: int, n_blocks: int | None = None
+) -> int:
+    """Parameters of an adapter on these modules of `n_blocks` blocks (None: of all).
+
+    Raises UnknownWidth where the model's facts or the width of its MLP are not known, or its blocks differ.
+    """
+    if spec.facts is None:
+        raise UnknownWidth(f"nothing is known of {spec.id}: its config was not read")
+    d_mlp = D_MLP.get(spec.id)
+    if d_mlp is None and set(modules) & set(MLP):
+        raise UnknownWidth(f"the width of the MLPs of {spec.id} is not in D_MLP")
+    shapes = module_shapes(spec.facts, d_mlp)
+    blocks = spec.facts.n_layers if n_blocks is None else n_blocks
+    return blocks * rank * sum(sum(shapes[module]) for module in modules)

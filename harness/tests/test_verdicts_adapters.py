@@ -1,0 +1,718 @@
+"""Criteria on adapters just beyond each side of their boundaries, their statistics against closed forms and scipy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.adapters.values import PUBLISHED, SOUND, Adapted, Graft, Kind, Part
+from harness.anatomy import Anatomy
+from harness.effects import Effects, pool
+from harness.experiments import EXPERIMENTS
+from harness.protocols import Protocol
+from harness.statistics.correlation import correlations, permutation_p
+from harness.verdicts.adapter_criteria import Measure
+from harness.verdicts.adapter_selectors import AdapterRows, BlockSet, On
+from harness.verdicts.criteria import (
+    AdapterRatio,
+    AdapterRecovery,
+    BlockCorrelation,
+    ConstantSpread,
+    EveryProbe,
+    MedianSide,
+    RecoveryDepth,
+    RecoveryDepthsAgree,
+    models_of,
+)
+from harness.verdicts.judging import judge_criterion, judge_joint_criterion
+from harness.verdicts.reading import measured
+from harness.verdicts.synthetic import table, with_value
+from harness.verdicts.verdict import MissingEvidence, Verdict
+
+WHY = {"rationale": "a test"}
+N = 8
+TRAINED = (Part(family="json_schema", recipe=SOUND),)
+RANDOM = (Part(family="json_schema", recipe=SOUND, kind=Kind.RANDOM),)
+OFF, ONLY, WHOLE = (Measure(rows=AdapterRows(on=on)) for on in (On.OFF, On.ONLY, On.WHOLE))
+UPDATES = replace(ONLY, metric="update_norm")
+HALVES = BlockSet(to_depth=0.5), BlockSet(from_depth=0.5)
+NOISE = 0.02
+
+
+def off(layer: int) -> Adapted:
+    return Adapted(parts=TRAINED, off=(layer,), against="whole")
+
+
+def only(layer: int) -> Adapted:
+    return Adapted(parts=TRAINED, only=(layer,))
+
+
+def up_to(layer: int, *, switched: str) -> Adapted:
+    return Adapted(parts=TRAINED, **{switched: tuple(range(layer + 1))}, against="whole")
+
+
+def layers_table(effects, norms=None, *, noise=NOISE, seed=42, whole=5.0, random=1.0, alone=None) -> Effects:
+    """The adapter off in each block, on in each alone, and whole, with these mean effects and these norms."""
+    n = len(effects)
+    norms = np.linspace(1.0, 2.0, n) if norms is None else np.asarray(norms)
+    alone = effects if alone is None else alone
+    probes = (
+        *(off(at) for at in range(n)),
+        *(only(at) for at in range(n)),
+        Adapted(parts=TRAINED),
+        Adapted(parts=RANDOM),
+    )
+    found = table(probes, {"kl_nats": [*effects, *alone, whole, random]}, noise=noise, seed=seed)
+    constant = np.array([*(0.0 * norms), *norms, 3.0, 3.0])
+    wide = np.repeat(constant[:, None], len(found.prompts), axis=1)
+    return replace(found, metrics={**found.metrics, "update_norm": wide})
+
+
+def layers(effects, norms=None, **kwargs):
+    return measured({"adapter_layers": layers_table(effects, norms, **kwargs)}, len(effects))
+
+
+def transfer(rows, *, graft=Graft.CONTRIBUTION, base=2.0, noise=NOISE, prompts=None):
+    """What each graft leaves of the adapter's effect, and the effect itself (KL to the adapted run), nats."""
+    grafts = [Adapted(parts=TRAINED, only=(at,), graft=graft, against="whole") for at in range(len(rows))]
+    probes = [Adapted(parts=TRAINED, only=(), against="whole"), *grafts]
+    found = table(probes, {"kl_nats": [base, *rows]}, noise=noise)
+    return measured({"adapter_transfer": found}, len(rows))
+
+
+CONTRIBUTIONS, LAST = (AdapterRows(on=on) for on in (On.CONTRIBUTION, On.LAST))
+
+
+# --- which rows
+
+
+def test_each_selection_takes_its_own_rows_of_the_experiments_and_no_other():
+    anatomy = Anatomy(n_layers=6)
+    found = {
+        (name, protocol): EXPERIMENTS[name].probes(protocol, anatomy)
+        for name in ("adapter_layers", "adapter_transfer")
+        for protocol in Protocol
+    }
+
+    def count(name, protocol, on, **kwargs):
+        rows = AdapterRows(on=on, **kwargs)
+        return sum(rows.keep(probe, 6) for probe in found["adapter_" + name, protocol])
+
+    sound, published = Protocol.SOUND, Protocol.PUBLISHED
+    assert [count("layers", sound, on) for on in (On.WHOLE, On.OFF, On.ONLY)] == [1, 6, 6]
+    assert [count("layers", sound, on) for on in (On.NONE, On.LAST, On.CONTRIBUTION)] == [0, 0, 0]
+    assert count("layers", sound, On.WHOLE, kind=Kind.RANDOM) == 1
+    assert count("layers", sound, On.WHOLE, family="copying") == 0
+    assert count("layers", sound, On.OFF, recipe=PUBLISHED.name) == 0
+    assert [count("layers", published, on) for on in (On.WHOLE, On.OFF_UP_TO)] == [1, 6]
+    assert count("layers", published, On.OFF_UP_TO, recipe=PUBLISHED.name) == 6
+    assert [count("transfer", sound, on) for on in (On.NONE, On.CONTRIBUTION, On.LAST)] == [1, 6, 6]
+    assert count("transfer", sound, On.CONTRIBUTION, kind=Kind.RANDOM) == 5
+    assert count("transfer", published, On.ONLY_UP_TO) == 6
+    assert count("transfer", published, On.ONLY_UP_TO, blocks=BlockSet(layers=(-1,))) == 1
+    assert not any(rows.keep(probe, 6) for rows in (CONTRIBUTIONS, OFF.rows) for probe in EDITED)
+
+
+EDITED = (
+    Adapted(parts=TRAINED, off=(1,)),  # against the base
+    Adapted(parts=(*TRAINED, *RANDOM), off=(1,), against="whole"),
+    Adapted(parts=(replace(TRAINED[0], step=10),), off=(1,), against="whole"),
+    Adapted(parts=(replace(TRAINED[0], weight=0.5),), off=(1,), against="whole"),
+    Adapted(parts=TRAINED, off=(1,), rank=2, against="whole"),
+    Adapted(parts=TRAINED, off=(1,), modules=SOUND.modules[:1], against="whole"),
+    Adapted(parts=TRAINED, only=(1,), graft=Graft.CONTRIBUTION),  # against the base
+)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "of_ten", "said"),
+    [
+        (BlockSet(), tuple(range(10)), "every block"),
+        (BlockSet(layers=(-2, -1)), (8, 9), "the last 2 blocks"),
+        (BlockSet(layers=(-1,)), (9,), "the last block"),
+        (BlockSet(layers=(0, 1, 4)), (0, 1, 4), "L0-L1+L4"),
+        (BlockSet(to_depth=1 / 3), (0, 1, 2, 3), "blocks in the first 33% of the depth"),
+        (BlockSet(from_depth=2 / 3), (7, 8, 9), "blocks in the last 33% of the depth"),
+        (BlockSet(from_depth=0.9), (9,), "blocks in the last 10% of the depth"),
+        (BlockSet(from_depth=0.4, to_depth=0.6), (4, 5), "blocks from 40% to 60% of the depth"),
+    ],
+)
+def test_blocks_are_named_by_number_or_depth(blocks, of_ten, said):
+    assert blocks.of(10) == of_ten
+    assert str(blocks) == said
+
+
+def test_thirds_divide_a_model_of_thirty_blocks_in_ten_each():
+    assert BlockSet(to_depth=1 / 3).of(30) == tuple(range(10))
+    assert BlockSet(from_depth=2 / 3).of(30) == tuple(range(20, 30))
+
+
+# --- ratios
+
+
+def late(at_least=None, at_most=None, of=OFF, **kwargs):
+    return AdapterRatio(
+        part=of.at(HALVES[1]), of=of.at(HALVES[0]), at_least=at_least, at_most=at_most, **WHY, **kwargs
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "verdict"),
+    [(2.05, Verdict.SUPPORTED), (2.0, Verdict.INCONCLUSIVE), (1.95, Verdict.REFUTED)],
+)
+def test_late_blocks_against_early_ones_at_the_boundary(level, verdict):
+    view = layers([1.0] * 4 + [level] * 4)
+    finding = judge_criterion(late(at_least=2.0), view)
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.estimate.value == pytest.approx(level, abs=0.02)
+    opposite = {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}
+    assert judge_criterion(late(at_most=2.0), view).verdict is opposite.get(verdict, verdict)
+
+
+@pytest.mark.parametrize(
+    ("largest", "verdict"),
+    [(1.2, Verdict.SUPPORTED), (1.25, Verdict.INCONCLUSIVE), (1.3, Verdict.REFUTED)],
+)
+def test_one_block_above_the_bound_refutes_what_is_said_of_each(largest, verdict):
+    view = layers([0.1] * N, alone=[0.1] * 5 + [largest, 0.1, 0.1])
+    finding = judge_criterion(AdapterRatio(part=ONLY, of=WHOLE, at_most=0.25, each=True, **WHY), view)
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.sentence.startswith("Of L5, ")
+    assert finding.estimate.value == pytest.approx(largest / 5, abs=0.01)
+
+
+@pytest.mark.parametrize(("random", "verdict"), [(2.4, Verdict.SUPPORTED), (2.6, Verdict.REFUTED)])
+def test_a_random_update_against_half_of_the_trained_one(random, verdict):
+    control = replace(WHOLE, rows=replace(WHOLE.rows, kind=Kind.RANDOM))
+    finding = judge_criterion(
+        AdapterRatio(part=control, of=WHOLE, at_most=0.5, **WHY), layers([1.0] * N, random=random)
+    )
+    assert finding.verdict is verdict, finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("norm", "verdict"), [(2.41, Verdict.SUPPORTED), (2.4, Verdict.SUPPORTED), (2.39, Verdict.REFUTED)]
+)
+def test_norms_are_compared_without_sampling_noise(norm, verdict):
+    finding = judge_criterion(late(at_least=1.2, of=UPDATES), layers([1.0] * N, [2.0] * 4 + [norm] * 4))
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.p_value is None
+    assert "without sampling noise (1 training)" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("late_norms", "verdict"),
+    [((1.3, 1.1), Verdict.INCONCLUSIVE), ((1.3, 1.25), Verdict.SUPPORTED), ((1.1, 1.15), Verdict.REFUTED)],
+)
+def test_trainings_that_disagree_about_a_norm_decide_nothing(late_norms, verdict):
+    tables = [layers_table([1.0] * N, [1.0] * 4 + [x] * 4, seed=s) for s, x in enumerate(late_norms)]
+    view = measured({"adapter_layers": pool(tables)}, N)
+    finding = judge_criterion(late(at_least=1.2, of=UPDATES), view)
+    assert finding.verdict is verdict, finding.sentence
+    assert "2 trainings" in finding.sentence
+    spread = judge_criterion(ConstantSpread(of=UPDATES, at_most=1.2, **WHY), view)
+    opposite = {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}
+    assert spread.verdict is opposite.get(verdict, verdict), spread.sentence
+
+
+def test_a_norm_that_differs_between_prompts_is_no_norm():
+    broken = with_value(layers_table([1.0] * N), "update_norm", N + 2, 7, 9.0)
+    finding = judge_criterion(late(at_least=1.2, of=UPDATES), measured({"adapter_layers": broken}, N))
+    assert finding.verdict is Verdict.INVALID
+    assert "differs between prompts of seed 42" in finding.sentence
+
+
+# --- correlations
+
+X = np.array([0.2, 0.9, 0.5, 1.7, 1.1, 2.0, 1.6, 3.1, 2.2, 2.6])
+Y = 0.6 * np.array([1.0, 0.6, 1.9, 1.6, 2.5, 1.2, 2.9, 2.4, 3.6, 2.2]) + X
+DEPTH = np.arange(10.0)
+
+
+def test_correlations_are_those_of_scipy_and_partial_ones_their_closed_form():
+    def partial(r_xy, r_xz, r_yz):
+        return (r_xy - r_xz * r_yz) / np.sqrt((1 - r_xz**2) * (1 - r_yz**2))
+
+    for ranks, truth in ((False, stats.pearsonr), (True, stats.spearmanr)):
+        r = [truth(a, b).statistic for a, b in ((X, Y), (X, DEPTH), (Y, DEPTH))]
+        assert correlations(X[None], Y[None], ranks=ranks)[0] == pytest.approx(r[0])
+        given = correlations(X[None], Y[None], ranks=ranks, given=DEPTH)[0]
+        assert given == pytest.approx(partial(*r))
+    residuals = [np.polyval(np.polyfit(DEPTH, v, 1), DEPTH) - v for v in (X, Y)]
+    assert correlations(X[None], Y[None], given=DEPTH)[0] == pytest.approx(np.corrcoef(*residuals)[0, 1])
+
+
+def test_each_resample_is_correlated_by_itself_and_one_without_shape_is_nan():
+    found = correlations(np.array([X, X, X, X]), np.array([Y, -Y, np.ones(10), X]))
+    assert found[[0, 1, 3]] == pytest.approx([np.corrcoef(X, Y)[0, 1], -np.corrcoef(X, Y)[0, 1], 1.0])
+    assert np.isnan(found[2])
+    assert np.isnan(correlations((3 * DEPTH + 0.1)[None], Y[None], given=DEPTH)[0])
+
+
+@pytest.mark.parametrize("n", [5, 7])
+def test_the_exact_permutation_p_is_scipys(n):
+    truth = stats.permutation_test(
+        (Y[:n],),
+        lambda y: np.corrcoef(X[:n], y)[0, 1],
+        permutation_type="pairings",
+        n_resamples=np.inf,
+        alternative="greater",
+    )
+    assert permutation_p(X[:n], Y[:n], np.random.default_rng(0)) == pytest.approx(truth.pvalue)
+
+
+def test_the_random_permutation_p_is_near_scipys_and_partial_ones_are_uniform_under_the_null():
+    truth = stats.pearsonr(
+        X, Y, alternative="greater", method=stats.PermutationMethod(n_resamples=9_999)
+    ).pvalue
+    assert permutation_p(X, Y, np.random.default_rng(1)) == pytest.approx(truth, abs=0.01)
+    rng = np.random.default_rng(3)
+    null = [
+        permutation_p(DEPTH[:6] + rng.normal(size=6), DEPTH[:6] + rng.normal(size=6), rng, given=DEPTH[:6])
+        for _ in range(300)
+    ]
+    assert stats.kstest(null, "uniform").pvalue > 0.01
+    shared = [
+        permutation_p(DEPTH + rng.normal(size=10) / 9, DEPTH + rng.normal(size=10) / 9, rng) for _ in range(9)
+    ]
+    assert max(shared) < 0.01  # a shared trend is a correlation, where the depth is not taken out
+
+
+def correlation(at_least=None, at_most=None, **kwargs):
+    return BlockCorrelation(one=UPDATES, two=OFF, at_least=at_least, at_most=at_most, **WHY, **kwargs)
+
+
+TRUTH = stats.pearsonr(X, Y).statistic
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+@pytest.mark.parametrize("given_depth", [False, True])
+def test_the_correlation_reported_is_the_tables(kind, given_depth):
+    finding = judge_criterion(correlation(-1.0, kind=kind, given_depth=given_depth), layers(Y, X, noise=1e-4))
+    expected = correlations(X[None], Y[None], ranks=kind == "spearman", given=DEPTH if given_depth else None)[
+        0
+    ]
+    assert finding.estimate.value == pytest.approx(expected, abs=1e-3)
+    assert finding.verdict is Verdict.SUPPORTED, finding.sentence
+    assert finding.estimate.low <= expected <= finding.estimate.high
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [
+        ((TRUTH - 0.02, None), Verdict.SUPPORTED),
+        ((TRUTH, None), Verdict.INCONCLUSIVE),
+        ((TRUTH + 0.02, None), Verdict.REFUTED),
+        ((TRUTH - 0.02, TRUTH + 0.02), Verdict.SUPPORTED),
+        ((TRUTH + 0.02, 1.0), Verdict.REFUTED),
+        ((0.0, TRUTH - 0.02), Verdict.REFUTED),
+        ((None, TRUTH + 0.02), Verdict.SUPPORTED),
+        ((None, TRUTH - 0.02), Verdict.REFUTED),
+    ],
+)
+def test_a_correlation_at_its_bounds(bounds, verdict):
+    x, y = X, Y + 1.0
+    finding = judge_criterion(correlation(*bounds), layers(y, x, noise=0.01))
+    assert finding.verdict is verdict, finding.sentence
+
+
+def test_a_correlation_that_exchanged_blocks_give_too_is_no_support():
+    """Without noise of prompts: ten blocks of which chance alone gives as much in one order of nine."""
+    rng = np.random.default_rng(5)
+    norms, effects = rng.normal(size=10), rng.normal(size=10)
+    effects = effects - effects @ (norms - norms.mean()) / 9
+    norms, effects = 3 + norms, 3 + effects + 0.45 * norms
+    r = stats.pearsonr(norms, effects)
+    assert r.statistic > 0.3
+    assert r.pvalue > 0.05
+    finding = judge_criterion(correlation(r.statistic - 0.1), layers(effects, norms, noise=1e-4))
+    assert finding.verdict is Verdict.INCONCLUSIVE, finding.sentence
+    assert "among exchanged blocks p = " in finding.sentence
+    bound_below_0 = judge_criterion(correlation(-0.1), layers(effects, norms, noise=1e-4))
+    assert bound_below_0.verdict is Verdict.SUPPORTED
+
+
+def test_a_correlation_that_is_all_depth_does_not_survive_it():
+    rng = np.random.default_rng(11)
+    a, b = rng.normal(size=(2, 30))
+    line = np.arange(30.0) / 2
+    b -= b.mean() + (a - a.mean()) * (a @ (b - b.mean())) / (a @ (a - a.mean()))
+    view = layers(10 + line + 0.3 * b, 10 + line + 0.3 * a, noise=0.05)
+    assert judge_criterion(correlation(0.9), view).verdict is Verdict.SUPPORTED
+    for kind in ("pearson", "spearman"):
+        finding = judge_criterion(correlation(0.6, given_depth=True, kind=kind), view)
+        assert finding.verdict is Verdict.REFUTED, finding.sentence
+
+
+def test_noise_of_prompts_refutes_no_correlation_that_it_hides():
+    """Resamples scatter more than the means do: of 40 such tables the percentile interval alone refutes 9 to 12."""
+    steps = np.linspace(1, 2, 12)
+    found = [
+        judge_criterion(correlation(0.95, kind="spearman"), layers(steps, steps, noise=1.0, seed=seed))
+        for seed in range(16)
+    ]
+    assert all(0.5 < finding.estimate.value < 1.0 for finding in found)
+    assert not [finding.sentence for finding in found if finding.verdict is Verdict.REFUTED]
+
+
+def test_blocks_without_an_adapter_do_not_count():
+    norms, effects = np.insert(X, 3, 0.0), np.insert(Y + 1, 3, 0.0)
+    finding = judge_criterion(correlation(-1.0), layers(effects, norms, noise=1e-4))
+    assert finding.sentence.startswith("Over 10 blocks")
+    assert finding.estimate.value == pytest.approx(TRUTH, abs=1e-3)
+
+
+def test_norms_that_rise_with_every_block_have_no_rank_beside_the_depth():
+    finding = judge_criterion(correlation(0.3, kind="spearman", given_depth=True), layers(Y, 1 + DEPTH**2))
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "nothing is left" in finding.sentence
+
+
+def test_equal_norms_and_too_few_blocks_correlate_with_nothing():
+    finding = judge_criterion(correlation(0.3), layers(Y, np.ones(10)))
+    assert finding.verdict is Verdict.INVALID
+    assert "the same in every block" in finding.sentence
+    assert judge_criterion(correlation(0.3), layers(Y[:3], X[:3])).verdict is Verdict.INCONCLUSIVE
+
+
+# --- constants, medians, increments
+
+
+@pytest.mark.parametrize(
+    ("largest", "around", "verdict"),
+    [
+        (1.049, None, Verdict.SUPPORTED),
+        (1.051, None, Verdict.REFUTED),
+        (1.049, 1.0, Verdict.SUPPORTED),
+        (1.04, 1.06, Verdict.REFUTED),  # 1 lies more than 5% below 1.06
+        (1.04, 0.98, Verdict.REFUTED),  # 1.04 more than 5% above 0.98
+    ],
+)
+def test_the_spread_of_a_constant(largest, around, verdict):
+    criterion = ConstantSpread(of=UPDATES, at_most=1.05, around=around, **WHY)
+    norms = [1.0, 0.0, 1.02, largest, 1.01]  # L1 has no adapter
+    finding = judge_criterion(criterion, layers([1.0] * 5, norms))
+    assert finding.verdict is verdict, finding.sentence
+    assert f"{largest:.3f} times the smallest" in finding.sentence
+    assert "over 4 blocks" in finding.sentence
+    assert finding.p_value is None
+
+
+@pytest.mark.parametrize(
+    ("side", "own", "verdict"),
+    [
+        ("above", 2.1, Verdict.SUPPORTED),
+        ("above", 1.9, Verdict.REFUTED),
+        ("below", 1.9, Verdict.SUPPORTED),
+        ("below", 2.1, Verdict.REFUTED),
+    ],
+)
+def test_a_block_against_the_median(side, own, verdict):
+    values = [1.0, 1.0, 1.0, own, 3.0, 3.0, 3.0, 2.0]
+    for of in (OFF, UPDATES):
+        finding = judge_criterion(MedianSide(of=of, layer=3, side=side, **WHY), layers(values, values))
+        assert finding.verdict is verdict, finding.sentence
+
+
+def test_the_median_block_itself_is_on_neither_side():
+    for side in ("above", "below"):
+        finding = judge_criterion(MedianSide(of=OFF, layer=1, side=side, **WHY), layers([1.0, 2.0, 3.0]))
+        assert finding.verdict is Verdict.INCONCLUSIVE, finding.sentence
+
+
+def pasted(effects, factors):
+    """The adapter off from L0 to each block, and the norm of the factors of those blocks."""
+    probes = [up_to(at, switched="off") for at in range(len(effects))]
+    found = table(probes, {"kl_nats": effects}, noise=1e-3)
+    norms = np.sqrt(np.cumsum(np.square(factors)))
+    wide = np.repeat(norms[:, None], len(found.prompts), axis=1)
+    return measured(
+        {"adapter_layers": replace(found, metrics={**found.metrics, "factor_norm": wide})}, len(effects)
+    )
+
+
+CUMULATIVE = Measure(rows=AdapterRows(on=On.OFF_UP_TO))
+FACTORS = Measure(rows=AdapterRows(on=On.OFF_UP_TO), metric="factor_norm", increments=True)
+
+
+def test_norms_and_effects_of_blocks_are_read_from_cumulative_rows():
+    effects, factors = np.cumsum(Y), 3.2 + X / 10
+    view = pasted(effects, factors)
+    finding = judge_criterion(BlockCorrelation(one=FACTORS, two=CUMULATIVE, at_least=-1.0, **WHY), view)
+    assert finding.estimate.value == pytest.approx(np.corrcoef(factors, effects)[0, 1], abs=1e-3)
+    by_block = replace(CUMULATIVE, increments=True)
+    finding = judge_criterion(BlockCorrelation(one=FACTORS, two=by_block, at_least=-1.0, **WHY), view)
+    assert finding.estimate.value == pytest.approx(np.corrcoef(factors, Y)[0, 1], abs=1e-2)
+    late_blocks = BlockSet(layers=(8, 9))
+    finding = judge_criterion(
+        AdapterRatio(part=FACTORS.at(late_blocks), of=FACTORS, at_least=1.0, **WHY), view
+    )
+    assert f"{factors[8:].mean() / factors.mean():.3f} times" in finding.sentence
+
+
+def test_norms_that_do_not_add_up_are_missing_evidence():
+    view = pasted(np.ones(4), np.ones(4))
+    found = view.tables["adapter_layers"]
+    shrinking = replace(found, metrics={**found.metrics, "factor_norm": found.metrics["factor_norm"][::-1]})
+    with pytest.raises(MissingEvidence, match="falls from one block to the next"):
+        judge_criterion(
+            ConstantSpread(of=FACTORS, at_most=1.05, **WHY), measured({"adapter_layers": shrinking}, 4)
+        )
+
+
+# --- recovery
+
+
+@pytest.mark.parametrize(
+    ("left", "verdict"),
+    [(1.04, Verdict.SUPPORTED), (1.0, Verdict.INCONCLUSIVE), (0.96, Verdict.REFUTED)],
+)
+def test_no_block_recovers_half_at_the_boundary(left, verdict):
+    view = transfer([1.9, 1.8, left, 1.7])
+    finding = judge_criterion(AdapterRecovery(rows=CONTRIBUTIONS, at_most=0.5, **WHY), view)
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.estimate.value == pytest.approx(1 - left / 2, abs=0.01)
+    assert "At L2, the adapter grafted by what one block" in finding.sentence
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(0.18, Verdict.SUPPORTED), (0.22, Verdict.REFUTED)])
+def test_the_recovery_of_named_blocks_from_below(left, verdict):
+    rows = replace(LAST, blocks=BlockSet(layers=(-1,)))
+    finding = judge_criterion(
+        AdapterRecovery(rows=rows, at_least=0.9, **WHY),
+        transfer([1.9, 1.0, left], graft=Graft.LAST, noise=0.005),
+    )
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.estimate.low < 1 - left / 2 < finding.estimate.high
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(1.05, Verdict.SUPPORTED), (0.95, Verdict.REFUTED)])
+def test_sums_and_gains_of_blocks(gain, verdict):
+    """Half of the base's 2 nats: two contributions together, or the curve's rise over two blocks."""
+    blocks = BlockSet(layers=(2, 3))
+    together = AdapterRecovery(rows=replace(CONTRIBUTIONS, blocks=blocks), take="sum", at_least=0.5, **WHY)
+    rise = AdapterRecovery(rows=replace(LAST, blocks=blocks), take="gain", at_least=0.5, **WHY)
+    summed = judge_criterion(together, transfer([1.9, 1.9, 1.6, 1.6 + 0.8 - gain]))
+    curve = [1.9, 1.5, 1.0, 1.5 - gain]
+    risen = judge_criterion(rise, transfer(curve, graft=Graft.LAST))
+    for finding in (summed, risen):
+        assert finding.verdict is verdict, finding.sentence
+        assert finding.estimate.value == pytest.approx(gain / 2, abs=0.02)
+    from_the_first = replace(rise, rows=replace(LAST, blocks=BlockSet(layers=(0, 1))), at_least=0.2)
+    assert judge_criterion(from_the_first, transfer(curve, graft=Graft.LAST)).estimate.value == pytest.approx(
+        0.25, abs=0.02
+    )
+
+
+def test_prompts_that_the_adapter_does_not_move_are_left_out():
+    """Half of the families are not moved: their ratio is 0 / 0, and does not enter."""
+    families = 12
+    moved = np.array([2.0, 1e-4] * (families // 2))
+    rows = np.stack([moved, 0.25 * moved, 0.75 * moved])
+    grafts = [Adapted(parts=TRAINED, only=(at,), graft=Graft.LAST, against="whole") for at in range(2)]
+    probes = [Adapted(parts=TRAINED, only=(), against="whole"), *grafts]
+    view = measured({"adapter_transfer": table(probes, {"kl_nats": rows}, noise=1e-5)}, 2)
+    finding = judge_criterion(AdapterRecovery(rows=LAST, at_least=0.2, **WHY), view)
+    assert "60 of 120 prompts, of 30 templates" in finding.sentence
+    assert finding.verdict is Verdict.SUPPORTED
+    assert finding.estimate.value == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(("base", "verdict"), [(0.11, Verdict.SUPPORTED), (0.09, Verdict.INCONCLUSIVE)])
+def test_nothing_is_said_of_an_adapter_that_moves_nothing(base, verdict):
+    view = transfer([base / 2] * 4, base=base, noise=1e-4)
+    for criterion in (
+        AdapterRecovery(rows=CONTRIBUTIONS, at_least=0.4, **WHY),
+        RecoveryDepth(rows=CONTRIBUTIONS, at_most=0.6, **WHY),
+    ):
+        finding = judge_criterion(criterion, view)
+        assert finding.verdict is verdict, finding.sentence
+        if verdict is Verdict.INCONCLUSIVE:
+            assert "There is too little to carry over: 0 of 120" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("curve", "bounds", "verdict"),
+    [
+        ([1.5, 1.1, 0.9, 0.1], (0.5, None), Verdict.SUPPORTED),  # half at L2 of 4
+        ([1.5, 1.1, 0.9, 0.1], (0.51, None), Verdict.REFUTED),
+        ([1.5, 1.1, 0.9, 0.1], (None, 0.5), Verdict.SUPPORTED),
+        ([1.5, 1.1, 0.9, 0.1], (None, 0.49), Verdict.REFUTED),
+        ([1.5, 1.1, 0.9, 0.1], (0.4, 0.6), Verdict.SUPPORTED),
+        ([1.5, 1.0, 0.9, 0.1], (None, 0.49), Verdict.INCONCLUSIVE),  # L1 lies on the level
+        ([1.9, 1.8, 1.7, 1.6], (0.9, 1.0), Verdict.SUPPORTED),  # never
+        ([0.1, 1.8, 1.7, 0.1], (None, 0.1), Verdict.SUPPORTED),  # the first block that reaches it
+    ],
+)
+def test_the_depth_of_half_a_curve(curve, bounds, verdict):
+    low, high = bounds
+    criterion = RecoveryDepth(rows=LAST, at_least=low, at_most=high, **WHY)
+    finding = judge_criterion(criterion, transfer(curve, graft=Graft.LAST))
+    assert finding.verdict is verdict, finding.sentence
+
+
+def test_the_depth_of_half_of_the_contributions_is_that_of_their_sum():
+    """Recoveries of 0.1, 0.1, 0.05 and 0.2: half of 0.45 is reached at L2, a third of the last block's own."""
+    view = transfer([1.8, 1.8, 1.9, 1.6], noise=1e-3)
+    finding = judge_criterion(
+        RecoveryDepth(rows=CONTRIBUTIONS, at_least=0.5, at_most=0.5 + 1e-9, **WHY), view
+    )
+    assert finding.verdict is Verdict.SUPPORTED, finding.sentence
+    assert finding.estimate.value == 0.5
+    nothing = judge_criterion(RecoveryDepth(rows=CONTRIBUTIONS, at_least=0.5, **WHY), transfer([2.2] * 4))
+    assert nothing.verdict is Verdict.INCONCLUSIVE
+    assert "recover nothing" in nothing.sentence
+
+
+@pytest.mark.parametrize(
+    ("other", "at_least", "verdict"),
+    [
+        ([1.9, 1.8, 1.1, 0.9, 0.5], 0.0, Verdict.SUPPORTED),
+        ([1.9, 1.8, 1.1, 0.9, 0.5], 0.59, Verdict.SUPPORTED),
+        ([1.9, 1.8, 1.1, 0.9, 0.5], 0.61, Verdict.REFUTED),
+        ([1.9, 1.8, 0.9, 0.9, 0.5], 0.0, Verdict.REFUTED),  # a block earlier
+        ([1.9, 1.8, 1.1, 1.1, 0.5], 0.0, Verdict.REFUTED),  # a block later
+        ([1.9, 1.8, 1.0, 0.9, 0.5], 0.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_two_models_that_recover_half_at_the_same_depth(other, at_least, verdict):
+    criterion = RecoveryDepthsAgree(models=("a", "b"), rows=LAST, within=0.05, at_least=at_least, **WHY)
+    views = {
+        "a": transfer([1.9, 1.8, 1.7, 0.8, 0.5], graft=Graft.LAST),
+        "b": transfer(other, graft=Graft.LAST),
+    }
+    finding = judge_joint_criterion(criterion, views)
+    assert finding.verdict is verdict, finding.sentence
+    assert models_of(criterion) == ("a", "b")
+    with pytest.raises(MissingEvidence, match="'b' was not measured"):
+        judge_joint_criterion(criterion, {"a": views["a"]})
+
+
+# --- what cannot be judged
+
+CRITERIA = (
+    late(at_least=2.0),
+    correlation(0.3),
+    MedianSide(of=OFF, layer=3, side="above", **WHY),
+    AdapterRecovery(rows=CONTRIBUTIONS, at_most=0.5, **WHY),
+    RecoveryDepth(rows=CONTRIBUTIONS, at_least=0.5, **WHY),
+)
+
+
+def both(**tables):
+    one, two = layers(Y[:N] + 1, X[:N]), transfer([1.9] * N)
+    return measured({**one.tables, **two.tables, **tables}, N)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: type(c).__name__)
+def test_a_number_that_is_none_is_invalid_and_a_missing_block_is_missing(criterion):
+    (name,) = criterion.experiments
+    found = both().tables[name]
+    nan = both(**{name: with_value(found, "kl_nats", 3, 5, np.nan)})
+    finding = judge_criterion(criterion, nan)
+    assert finding.verdict is Verdict.INVALID
+    assert "is nan on the prompt" in finding.sentence
+    gone = found.select(lambda probe: not (isinstance(probe, Adapted) and probe.layers == (3,)))
+    with pytest.raises(MissingEvidence, match="lacks L3 for"):
+        judge_criterion(criterion, both(**{name: gone}))
+    with pytest.raises(MissingEvidence, match="was not measured"):
+        judge_criterion(criterion, measured({}, N))
+
+
+def test_a_spread_of_nans_is_invalid():
+    broken = with_value(layers_table([1.0] * N), "update_norm", N + 3, 5, np.nan)
+    view = measured({"adapter_layers": broken}, N)
+    assert judge_criterion(ConstantSpread(of=UPDATES, at_most=1.05, **WHY), view).verdict is Verdict.INVALID
+
+
+def test_recovery_without_the_base_is_missing_evidence():
+    found = transfer([1.0] * 4).tables["adapter_transfer"]
+    only_grafts = found.select(lambda probe: bool(probe.layers))
+    with pytest.raises(MissingEvidence, match="in no block"):
+        judge_criterion(CRITERIA[3], measured({"adapter_transfer": only_grafts}, 4))
+
+
+def test_two_recipes_of_one_block_are_told_apart_by_name():
+    found = layers_table([1.0] * N)
+    other = Part(family="json_schema", recipe=PUBLISHED)
+    twice = replace(found, probes=(*found.probes[:-1], Adapted(parts=(other,), off=(2,), against="whole")))
+    view = measured({"adapter_layers": twice}, N)
+    with pytest.raises(MissingEvidence, match="holds L2 2 times"):
+        judge_criterion(late(at_least=0.9), view)
+    named = replace(OFF, rows=replace(OFF.rows, recipe="sound"))
+    assert judge_criterion(late(at_least=0.9, of=named), view).verdict is Verdict.SUPPORTED
+
+
+def test_effects_below_the_noise_floor_decide_nothing():
+    short = replace(layers_table([0.01] * N, noise=1e-3), floor_nats=0.03)
+    view = measured({"adapter_layers": short}, N)
+    for criterion in (late(at_most=2.0), correlation(-1.0)):
+        finding = judge_criterion(criterion, view)
+        assert finding.verdict is Verdict.INCONCLUSIVE
+        assert "noise floor" in finding.sentence
+
+
+def test_a_card_for_another_model_is_missing_evidence():
+    beyond = replace(late(at_least=2.0), part=OFF.at(BlockSet(layers=(20, 21))))
+    with pytest.raises(MissingEvidence, match="has layers L0 to L7"):
+        judge_criterion(beyond, both())
+    with pytest.raises(MissingEvidence, match="names L12"):
+        judge_criterion(MedianSide(of=OFF, layer=12, side="above", **WHY), both())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: late(), "either at_least or at_most"),
+        (lambda: late(at_least=1.0, at_most=2.0), "either at_least or at_most"),
+        (lambda: late(at_least=0.0), "a factor above 0"),
+        (lambda: AdapterRatio(part=UPDATES, of=OFF, at_least=1.0, **WHY), "of one metric"),
+        (lambda: correlation(), "bounds ascend"),
+        (lambda: correlation(0.5, 0.4), "bounds ascend"),
+        (lambda: correlation(0.5, 1.5), "bounds ascend"),
+        (lambda: BlockCorrelation(one=WHOLE, two=OFF, at_least=0.0, **WHY), "one row a block"),
+        (lambda: ConstantSpread(of=OFF, at_most=1.05, **WHY), "a constant of each block"),
+        (lambda: ConstantSpread(of=UPDATES, at_most=1.0, **WHY), "a factor above 1"),
+        (lambda: MedianSide(of=OFF.at(HALVES[0]), layer=1, side="above", **WHY), "every block"),
+        (lambda: replace(OFF, increments=True), "grow by increments"),
+        (lambda: AdapterRecovery(rows=OFF.rows, at_least=0.5, **WHY), "not compared with the adapted model"),
+        (lambda: AdapterRecovery(rows=CONTRIBUTIONS, at_least=0.5, gate_nats=0.0, **WHY), "a gate above 0"),
+        (lambda: AdapterRecovery(rows=CONTRIBUTIONS, take="gain", at_least=0.5, **WHY), "no gain is taken"),
+        (lambda: AdapterRecovery(rows=LAST, take="sum", at_least=0.5, **WHY), "no sum is taken"),
+        (lambda: RecoveryDepth(rows=LAST, **WHY), "bounds ascend"),
+        (lambda: RecoveryDepth(rows=LAST, level=1.0, at_least=0.5, **WHY), "a level between"),
+        (lambda: RecoveryDepthsAgree(models=("a", "a"), rows=LAST, within=0.1, **WHY), "two models"),
+        (lambda: BlockSet(from_depth=0.6, to_depth=0.4), "ascend"),
+        (lambda: BlockSet(layers=(1,), to_depth=0.4), "by number, or by their share"),
+        (lambda: BlockSet(layers=(2, 1)), "ascend"),
+        (lambda: AdapterRows(on=On.WHOLE, blocks=HALVES[0]), "of no block"),
+    ],
+)
+def test_a_question_without_meaning_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_selection_serves_the_criteria_on_rows():
+    criterion = EveryProbe(
+        experiment="adapter_layers", select=WHOLE.rows, metric="kl_nats", at_least=4.9, **WHY
+    )
+    assert judge_criterion(criterion, layers([1.0] * N)).verdict is Verdict.SUPPORTED
+
+
+def test_sentences_say_what_is_asked():
+    said = [str(criterion) for criterion in CRITERIA]
+    assert said[0] == (
+        "in adapter_layers, the mean kl_nats with the json_schema adapter off in one block (blocks in the last 50% of "
+        "the depth) is at least 2 times the mean kl_nats with the json_schema adapter off in one block (blocks in the "
+        "first 50% of the depth)"
+    )
+    assert "correlate (Pearson) at 0.3 or more" in said[1]
+    assert "Spearman, given depth" in str(correlation(0.1, 0.2, kind="spearman", given_depth=True))
+    assert "at 0.1 to 0.2" in str(correlation(0.1, 0.2))
+    assert "is above the median of all blocks for that of L3" in said[2]
+    assert "each recovers at most 0.5 of the way" in said[3]
+    assert "50% of the recovery of" in said[4]
