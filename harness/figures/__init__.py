@@ -10,6 +10,9 @@ bands      removing each block and MLP, on longer and on reworded prompts
 steering   adding a direction, against its strength and beside random ones
 generation what is written while it is added
 knockout   taking it away: what its skill and what other tasks lose
+adapters   norm and effect of an adapter, block by block
+transfer   what of the adapted run the base model takes over
+training   held-out answers by step, skill and recipe
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
+from harness.figures.adapters import draw_adapters, draw_training, draw_transfer
 from harness.figures.edges import draw_edges
 from harness.figures.generation import GENERATION, draw_generation
 from harness.figures.patching import draw_patching
@@ -338,5 +342,29 @@ FIGURES = (
         draw=draw_knockout,
         chapter="steering_controls",
         shows="means over those whose answer the model gives",
+    ),
+    FigureKind(
+        name="adapters",
+        needs=("adapter_layers",),
+        caption="norm of an adapter's update by block, and what switching it off there costs",
+        draw=draw_adapters,
+        chapter="adapter_layers",
+    ),
+    FigureKind(
+        name="transfer",
+        needs=("adapter_transfer",),
+        caption="how much of the adapted prediction comes back when its activations are pasted into the base model",
+        draw=draw_transfer,
+        chapter="adapter_transfer",
+        shows="ratios of means",
+    ),
+    FigureKind(
+        name="training",
+        needs=("adapter_steps", "adapter_families", "adapter_ranks", "adapter_modules"),
+        caption="what training adds to held-out answers, by step, by skill and by recipe",
+        draw=draw_training,
+        chapter="adapter_families",
+        all_needed=False,
+        shows="means",
     ),
 )

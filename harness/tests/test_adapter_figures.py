@@ -1,0 +1,113 @@
+"""The figures of the training chapters show the tables' own numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from harness.adapters.values import Kind
+from harness.anatomy import Anatomy
+from harness.experiments import EXPERIMENTS
+from harness.experiments.adapters import FAMILIES, JSON
+from harness.figures import FIGURES
+from harness.figures.adapters import draw_adapters, draw_training, draw_transfer
+from harness.protocols import Protocol
+from harness.verdicts.synthetic import table
+
+N = 6
+PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
+
+
+def made_up(
+    name, kl=lambda probe: 1.0, gain=lambda probe, family: 0.0, norm=lambda probe: 1.0, protocol=SOUND
+):
+    """Every row of an experiment with this kl_nats, this gain of the answer and this norm."""
+    probes = EXPERIMENTS[name].probes(protocol, Anatomy(n_layers=N))
+    found = table(list(probes), {"kl_nats": [kl(probe) for probe in probes]}, families=FAMILIES, noise=0.0)
+    families = [prompt.family for prompt in found.prompts]
+    gains = np.array([[gain(probe, family) for family in families] for probe in probes])
+    norms = np.repeat(np.array([[norm(probe)] for probe in probes]), len(families), axis=1)
+    base = np.full(len(families), -3.0)
+    metrics = {"answer_logprob": base + gains, "update_norm": norms, "factor_norm": 3.0 + 0.0 * norms}
+    return replace(
+        found,
+        metrics={**found.metrics, **metrics},
+        baseline={**found.baseline, "answer_logprob": base},
+    )
+
+
+def of(line):
+    return dict(zip(map(int, line.get_xdata()), map(float, line.get_ydata()), strict=True))
+
+
+def block(probe):
+    return probe.layers[-1] if probe.layers else 0
+
+
+def test_norm_and_effect_of_each_block():
+    sound = made_up("adapter_layers", kl=lambda p: 0.01 * (1 + block(p)), norm=lambda p: 2.0 - 0.1 * block(p))
+    pasted = made_up("adapter_layers", kl=lambda p: 0.1 * (1 + block(p)), protocol=PUBLISHED)
+    figure = Figure()
+    draw_adapters(figure, {("adapter_layers", SOUND): sound, ("adapter_layers", PUBLISHED): pasted})
+    by_block, norms, scatter = figure.axes[:3]
+    cumulative, alone = map(of, by_block.lines)
+    assert alone == pytest.approx({b: 0.01 * (1 + b) for b in range(N)}, abs=1e-6)
+    assert cumulative == pytest.approx({b: 0.1 * (1 + b) for b in range(N)}, abs=1e-6)
+    factor, update = norms.lines
+    assert of(update) == pytest.approx({b: 2.0 - 0.1 * b for b in range(N)})
+    assert set(of(factor).values()) == {3.0}
+    assert scatter.get_title(loc="left").endswith("(r = -1.00)")
+    assert len(scatter.collections[0].get_offsets()) == N
+
+
+def test_one_protocol_alone_is_drawn():
+    figure = Figure()
+    draw_adapters(figure, {("adapter_layers", PUBLISHED): made_up("adapter_layers", protocol=PUBLISHED)})
+    assert [len(axis.lines) for axis in figure.axes] == [1, 0, 0]
+    draw_transfer(figure := Figure(), {("adapter_transfer", SOUND): made_up("adapter_transfer")})
+    assert [len(axis.lines) for axis in figure.axes] == [3, 3]
+
+
+def test_what_is_recovered_is_one_minus_what_is_left():
+    def left(probe):
+        return 2.0 if probe.only == () else 2.0 * (1.0 - block(probe) / 10)
+
+    random = made_up("adapter_transfer", kl=lambda p: 9.0 if p.parts[0].kind is Kind.RANDOM else left(p))
+    figure = Figure()
+    draw_transfer(figure, {("adapter_transfer", SOUND): random})
+    whole, parts = figure.axes
+    for axis in (whole, parts):
+        assert of(axis.lines[0]) == pytest.approx({b: b / 10 for b in range(N)}, abs=1e-6)
+
+
+def test_gains_by_step_by_skill_and_by_recipe():
+    def by_skill(probe, family):
+        return 2.0 if [part.family for part in probe.parts] == [family] else -0.5
+
+    tables = {
+        ("adapter_steps", SOUND): made_up(
+            "adapter_steps", gain=lambda p, family: (p.parts[0].step or 0) / 50 * (family == JSON)
+        ),
+        ("adapter_families", SOUND): made_up("adapter_families", gain=by_skill),
+        ("adapter_ranks", SOUND): made_up(
+            "adapter_ranks",
+            gain=lambda p, _: p.parts[0].recipe.rank if p.parts else 0.0,
+            norm=lambda p: p.parts[0].recipe.rank ** 0.5 if p.parts else 0.0,
+        ),
+    }
+    figure = Figure()
+    draw_training(figure, tables)
+    steps, matrix, sizes = figure.axes[:3]
+    assert of(steps.lines[0]) == pytest.approx({0: 0.0, 10: 0.2, 25: 0.5, 50: 1.0, 75: 1.5, 100: 2.0})
+    assert {value for line in steps.lines[1:5] for value in of(line).values()} == {0.0}
+    np.testing.assert_allclose(matrix.images[0].get_array(), 2.5 * np.eye(len(FAMILIES)) - 0.5)
+    assert sorted(float(line.get_ydata()[0]) for line in sizes.lines) == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert [float(line.get_xdata()[0]) for line in sizes.lines] == pytest.approx([1, 2**0.5, 2, 8**0.5, 4])
+
+
+def test_each_kind_needs_experiments_that_exist():
+    for kind in FIGURES:
+        assert set(kind.needs) <= set(EXPERIMENTS), kind.name
