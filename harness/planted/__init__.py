@@ -9,6 +9,7 @@
     massive         one MLP writes one huge number at token 0          harness.planted.massive
     steerable       one direction moves the answers, below one block   harness.planted.steerable
     two_skills      two skills, each along a direction of its own      harness.planted.two_skills
+    adapter         adapters of known effect can teach it five skills  harness.planted.adapters
     random          random weights, nothing planted                    harness.planted.random_weights
 
 `build_matched_null` stands beside them: the null of a checkpoint that is there already, harness.planted.matched_null.
@@ -25,6 +26,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from harness.experiments import EXPERIMENTS
+from harness.planted.adapters import adapter_plan, build_adapter, keep_adapters
 from harness.planted.checkpoint import TRUTH_FILE, read_truth, save_as_llama
 from harness.planted.copy_head import build_copy_head, copy_head_plan
 from harness.planted.fact import build_fact, fact_plan
@@ -47,7 +50,9 @@ __all__ = [
     "PLANTED_FOR",
     "TRUTH_FILE",
     "Plan",
+    "adapter_plan",
     "build",
+    "build_adapter",
     "build_copy_head",
     "build_fact",
     "build_hub",
@@ -62,6 +67,7 @@ __all__ = [
     "copy_head_plan",
     "fact_plan",
     "hub_plan",
+    "keep_adapters",
     "late_read_plan",
     "massive_plan",
     "null_plan",
@@ -75,6 +81,7 @@ __all__ = [
 ]
 
 BUILDERS: Mapping[str, Callable[..., Path]] = {
+    "adapter": build_adapter,
     "copy_head": build_copy_head,
     "fact": build_fact,
     "hub": build_hub,
@@ -117,12 +124,14 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "steering_stance": ("steerable", "null"),
     "steering_depth": ("steerable",),
     "steering_generation": ("steerable",),
+    **dict.fromkeys((name for name, asked in EXPERIMENTS.items() if asked.adapters), ("adapter",)),
     "skip_latency": (),
 }
 """Experiment -> the kinds on which it is known what it must find; `harness/tests/test_planted_*` find it and clear the
 rest. A wall time has no site."""
 
 _PLANS: Mapping[str, Callable[..., Plan]] = {
+    "adapter": adapter_plan,
     "copy_head": copy_head_plan,
     "fact": fact_plan,
     "hub": hub_plan,

@@ -334,7 +334,7 @@ def test_tokenizer_reads_digits_and_any_bytes(tokenizer):
     [
         (
             lambda d: planted.build("hubb", d),
-            "unknown kind of planted model 'hubb': expected one of copy_head, fact, hub, late_read, massive, null",
+            "unknown kind of planted model 'hubb': expected one of adapter, copy_head, fact, hub, late_read, massive",
         ),
         (lambda d: hub.build_hub(d, layer=8, n_layers=8, texts=["a"]), "hub layer is 8, expected 0 to 7"),
         (lambda d: hub.build_hub(d, layer=0, background=0.4, texts=["a"]), "expected 0 < 3 x background"),

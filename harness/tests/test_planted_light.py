@@ -15,6 +15,7 @@ from harness.planted.light import HEAVY_KINDS
 from harness.planted.testing import PlantedModel
 
 KINDS: dict[str, dict[str, Any]] = {
+    "adapter": {"n_layers": 4},
     "copy_head": {"layer": 2, "head": 1, "n_layers": 4, "distance": 3},
     "fact": {"layer": 1, "mover": (2, 3), "n_layers": 4},
     "hub": {"layer": 1, "n_layers": 4},

@@ -21,7 +21,13 @@ class OfPositions(Criterion):
     """What criteria on classes of positions share."""
 
     metric: str = "kl_nats"
+    """In nats: a difference of shares is no share, whose bounds would be those of another quantity."""
     experiment: str = EXPERIMENT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unit_of(self.metric) != "nats":
+            raise ValueError(f"{type(self).__name__} on {self.metric}: compare effects in nats")
 
     @property
     def experiments(self) -> tuple[str, ...]:

@@ -230,7 +230,7 @@ def judge_best(criterion: BestSteered, measured: Measured) -> Finding:
     ahead = bool((test.statistic > 0).all())
     p_ahead = float(test.p.max()) if ahead else 1.0
     p_behind = float(test.p_adjusted[test.statistic < 0].min(initial=1.0))
-    rival = rivals[int(np.argmin(test.statistic))]
+    rival, lead = rivals[int(np.argmin(test.statistic))], float(test.statistic.min())
     estimate = sample(clusters, values[:1], NATS).estimate(0)
     verdict, p = (
         (Verdict.SUPPORTED, p_ahead)
@@ -242,8 +242,8 @@ def judge_best(criterion: BestSteered, measured: Measured) -> Finding:
     return Finding(
         verdict=verdict,
         sentence=f"At L{criterion.layer} a strength of {criterion.strength:g} changes {criterion.gain} by {estimate}; "
-        f"the strongest other of {len(rivals)} blocks is L{rival}, {format_number(-float(test.statistic.min()))} nats "
-        f"above it, {say_p(p)}.",
+        f"the strongest other of {len(rivals)} blocks is L{rival}, {format_number(abs(lead))} nats "
+        f"{'above' if lead < 0 else 'below'} it, {say_p(p)}.",
         estimate=estimate,
         p_value=p,
     )

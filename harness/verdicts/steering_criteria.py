@@ -100,10 +100,12 @@ class SteeringSlope(AtBlock):
             raise ValueError(f"SteeringSlope(sign={self.sign}): 1 or -1")
 
     def __str__(self) -> str:
+        verb, other = ("rises", "falls") if self.sign > 0 else ("falls", "rises")
         anti = (
-            "" if self.anti_at_most is None else f", and falls on at most {self.anti_at_most:.0%} of prompts"
+            ""
+            if self.anti_at_most is None
+            else f", and {other} on at most {self.anti_at_most:.0%} of prompts"
         )
-        verb = "rises" if self.sign > 0 else "falls"
         return f"{self.table}{self.gain} {verb} with the strength {self.place}, within {self.window:g} of 0{anti}"
 
 

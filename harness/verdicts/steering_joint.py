@@ -54,10 +54,9 @@ def judge_falls_across(criterion: SteeringFalls, models: Models) -> Finding:
     verdict, p = decide(above, below)
     return Finding(
         verdict=verdict,
-        sentence=f"{criterion.strong} has {format_number(means[0])} nats and {criterion.weak} "
-        f"{format_number(means[1])}: {'plus' if least else 'less'} {format_number(criterion.factor)} times the second, "
-        f"the first is {estimate} "
-        f"({say_p(p)}).",
+        sentence=f"The {'selectivity' if criterion.knockout else 'gain'} is {format_number(means[0])} nats in "
+        f"{criterion.strong} and {format_number(means[1])} in {criterion.weak}: the first "
+        f"{'plus' if least else 'less'} {format_number(criterion.factor)} times the second is {estimate} ({say_p(p)}).",
         estimate=estimate,
         p_value=p,
     )

@@ -73,7 +73,7 @@ def judge_falls(criterion: KlFallsWithDepth, measured: Measured) -> Finding:
     draws = spearman(np.repeat(depth, len(sampled.draws), axis=0), sampled.draws)
     low, high = rank_interval(draws)
     below = 2 * bootstrap_p(~(draws <= criterion.at_most + ROUNDING))
-    above = 2 * bootstrap_p(~(draws >= criterion.at_most - ROUNDING))
+    above = 2 * bootstrap_p(~(draws > criterion.at_most + ROUNDING))
     verdict, p = decide(below, above)
     estimate = Estimate(
         value=rho,

@@ -100,6 +100,11 @@ class SameEffect(Criterion):
     tolerance: float = 1e-4
     """Nats, and as a share of the effect."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.streams) < 2:
+            raise ValueError("SameEffect: two modules at least are compared")
+
     @property
     def experiments(self) -> tuple[str, ...]:
         """Names of the tables it reads."""

@@ -41,8 +41,9 @@ def judge_top_lead(criterion: TopLead, measured: Measured) -> Finding:
     return _decided(
         max(2 * found.p_above(i, 0.0) for i in range(len(pairs))),
         min(2 * len(pairs) * found.p_below(i, 0.0) for i in range(len(pairs))),
-        f"L{a} moves {profile.sampled.estimate(a)}, L{b} {format_number(means[b])}: {_times(means[a], means[b])}; "
-        f"{criterion.factor:g} times is asked for, of {format_layers(criterion.layers)} over every other",
+        f"L{a} moves the prediction by {profile.sampled.estimate(a)}, {_times(means[a], means[b])} the "
+        f"{format_number(means[b])} of L{b}; at least {criterion.factor:g} times is claimed of "
+        f"{format_layers(criterion.layers)} over every other",
         profile.sampled.estimate(a),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from harness.edits import Probe, skip
 from harness.effects import Effects, PromptRecord
+from harness.steering import Steering
 
 
 def table(
@@ -77,3 +78,36 @@ def with_value(effects: Effects, metric: str, row: int, column: int, value: floa
     values = effects.metrics[metric].copy()
     values[row, column] = value
     return replace(effects, metrics={**effects.metrics, metric: values})
+
+
+def steered(
+    steerings: Sequence[Steering],
+    gain: Callable[[Steering, PromptRecord], float],
+    *,
+    families: Sequence[str],
+    templates: int = 6,
+    prompts: int = 1,
+    base: float = -1.0,
+) -> Effects:
+    """A table of steering without noise: each adds `gain` nats to the answer's log-probability, which is `base`."""
+    probes = [steering.edit() for steering in steerings]
+    still = table(
+        probes,
+        {"kl_nats": [0.0] * len(probes)},
+        noise=0.0,
+        families=families,
+        templates=templates,
+        prompts=prompts,
+    )
+    answers = base + np.array([[gain(s, prompt) for prompt in still.prompts] for s in steerings])
+    foils, unedited = np.full_like(answers, -3.0), np.full_like(answers[0], base)
+    return replace(
+        still,
+        metrics={
+            **still.metrics,
+            "answer_logprob": answers,
+            "forms_logprob": answers,
+            "foil_logprob": foils,
+        },
+        baseline={**still.baseline, "answer_logprob": unedited, "foil_logprob": foils[0]},
+    )
