@@ -41,6 +41,8 @@ _COMPUTED = (
     "harness.calibration.truth",
 )
 """What they import for a trial whose effects are the closed form's."""
+_OTHER_ROWS = ("harness.adapters.values",)
+"""What `harness.edits` names for rows of tables that no trial has."""
 _COMMON = (
     *_UNFOLLOWED,
     "harness.calibration.cards",
@@ -100,7 +102,7 @@ def closure(modules: Iterable[str]) -> frozenset[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in found and name not in _LISTS and name not in _NOT_DECIDING:
+        if name not in found and name not in (*_LISTS, *_NOT_DECIDING, *_OTHER_ROWS):
             found.add(name)
             waiting += [] if name in _UNFOLLOWED else _imports(name)
     return frozenset(found)

@@ -397,6 +397,8 @@ def test_ablations_that_cannot_be_compared():
     tables = "head_sweep, head_resample"
     with pytest.raises(MissingEvidence, match=f"^{tables} hold other heads, or heads in another order$"):
         judge_criterion(AGREE, ablations(RISING, RISING, order=[1, 0, 2, 3, 4, 5]))
+    other_heads = with_nan(ablations(RISING, RISING, order=[1, 0, 2, 3, 4, 5]), "head_resample")
+    assert "is nan on the prompt" in unmeasured(AGREE, other_heads), "numbers before names"
     view = ablations(RISING, RISING)
     lost = view.tables["head_resample"]
     apart = type(lost)(

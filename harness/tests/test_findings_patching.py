@@ -167,10 +167,14 @@ def test_two_directions_that_noise_decides(at_least):
     both = sample(Clusters.of(prompts), np.vstack(rows)[:, on], "recovery")
     draws = spearman(both.draws[:, :6], both.draws[:, 6:], decimals=2)
     value = spearman(both.value[None, :6], both.value[None, 6:], decimals=2)[0]
-    against = draws >= at_least if value < at_least else draws < at_least
+    low, high = percentile_interval(draws)
+    against = (draws < at_least).sum()
+    if value < at_least:  # both as they are and mirrored in the observed value
+        high = max(high, min(1.0, 2 * value - low))
+        against = max((draws >= at_least).sum(), (2 * value - draws >= at_least).sum())
     assert found.estimate.value == pytest.approx(value)
-    assert (found.estimate.low, found.estimate.high) == pytest.approx(percentile_interval(draws))
-    assert found.p_value == pytest.approx(2 * (against.sum() + 1) / 10_000)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((low, high))
+    assert found.p_value == pytest.approx(2 * (against + 1) / 10_000)
     assert 0.02 < found.p_value < 1.0
 
 

@@ -32,7 +32,11 @@ MISSED = (1 - 1 / TEMPLATES) ** (TEMPLATES - 1)
 def pair(value, without_ranks, one="one", resamples=999):
     draws = np.full(resamples, value)
     draws[:without_ranks] = np.nan
-    return Pair(one=one, two="two", value=value, draws=draws, clusters=CLUSTERS)
+    return replace(drawn(value, draws), one=one)
+
+
+def drawn(value, draws):
+    return Pair(one="one", two="two", value=value, draws=draws, clusters=CLUSTERS)
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.9, SUPPORTED), (0.1, REFUTED)])
@@ -107,3 +111,24 @@ def test_a_fall_with_depth_that_one_template_shows_is_undecided(levels):
 )
 def test_a_verdict_is_decided_at_two_percent(holds, fails, expected):
     assert decide(holds, fails) == expected
+
+
+def test_resamples_that_noise_lowers_as_far_again_do_not_refute():
+    """Observed 0.6, resampled about 0.4: the noise that took 0.2 off once more may have taken as much off before."""
+    rng = np.random.default_rng(2)
+    draws = 0.4 + 0.05 * rng.standard_normal(999)
+    found = judge_least([drawn(0.6, draws)], 0.7, "Spearman")
+    assert found.verdict is INCONCLUSIVE
+    assert found.p_value == 1.0
+    assert found.estimate is not None
+    assert found.estimate.high == pytest.approx(1.2 - np.sort(draws)[9])
+    assert judge_least([drawn(0.6, draws)], 0.99, "Spearman").verdict is REFUTED
+
+
+def test_profiles_of_unlike_order_are_still_refuted():
+    rng = np.random.default_rng(1)
+    draws = np.clip(0.2 + 0.05 * rng.standard_normal(999), -1, 1)
+    found = judge_least([drawn(0.25, draws)], 0.7, "Spearman")
+    assert found.verdict is Verdict.REFUTED
+    assert found.estimate is not None
+    assert found.estimate.high == pytest.approx(0.5 - np.sort(draws)[9])

@@ -44,14 +44,19 @@ def compare(one: str, two: str, a: Sampled, b: Sampled, agree: Agreement = spear
     )
 
 
-def judge_least(pairs: Sequence[Pair], at_least: float, unit: str) -> Finding:
+def judge_least(pairs: Sequence[Pair], at_least: float, unit: str, *, most: float = 1.0) -> Finding:
     """Supported where every pair's resamples lie above the bound, refuted where some pair lies below (Bonferroni).
 
-    Resamples scatter what ties, which can only lower an agreement: an interval that lies too low supports too rarely.
-    Refuted therefore only where the observed agreement too is below. A draw without ranks speaks for neither.
+    Noise scatters what ties, which lowers the observed agreement, and that of resamples once more: where layers lie
+    closer together than the noise, resamples lie as far below the observed agreement as that lies below the true one.
+    So they support too rarely. Refuted is only what lies below with the resamples mirrored in the observed value as
+    well (Efron & Tibshirani 1993, ch. 10: the bias taken off). A draw without ranks speaks for neither. No agreement
+    exceeds `most`.
     """
     least = min(pairs, key=lambda pair: pair.value)
     low, high = rank_interval(least.draws)
+    if least.value < at_least:
+        high = max(high, min(most, 2 * least.value - low))
     estimate = Estimate(
         value=least.value,
         low=low,
@@ -63,12 +68,17 @@ def judge_least(pairs: Sequence[Pair], at_least: float, unit: str) -> Finding:
     if least.value >= at_least:
         found, p = Verdict.SUPPORTED, max(2 * bootstrap_p(~(pair.draws >= at_least)) for pair in pairs)
     else:
-        each = [2 * bootstrap_p(~(pair.draws < at_least)) for pair in pairs]
+        each = [2 * max(map(bootstrap_p, _not_below(pair, at_least))) for pair in pairs]
         found, p = Verdict.REFUTED, min(each) * len(pairs)
     p = min(1.0, p)
     said = f"Least alike are {least.one} and {least.two}: {estimate}; {at_least:g} is asked for ({say_p(p)})."
     verdict = found if p <= ALPHA else Verdict.INCONCLUSIVE
     return Finding(verdict=verdict, sentence=said, estimate=estimate, p_value=p)
+
+
+def _not_below(pair: Pair, bound: float) -> tuple[np.ndarray, np.ndarray]:
+    """Resamples that do not lie below the bound: as they are, and mirrored in the observed agreement."""
+    return ~(pair.draws < bound), ~(2 * pair.value - pair.draws < bound)
 
 
 def rank_interval(draws: Float[np.ndarray, " resamples"]) -> tuple[float, float]:

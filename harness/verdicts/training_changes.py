@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -54,7 +55,7 @@ def judge_change_top(criterion: ChangeTop, measured: Measured) -> Finding:
         draws=shared(change.draws),
         clusters=change.clusters,
     )
-    found = judge_least([pair], criterion.at_least, f"of {format_layers(criterion.layers)}")
+    found = judge_least([pair], criterion.at_least, f"of {format_layers(criterion.layers)}", most=k)
     assert found.p_value is not None
     said = f"{format_layers(top)} rise most: {found.estimate}; {criterion.at_least} are asked for"
     return replace(found, sentence=f"{said} ({say_p(found.p_value)}).")
@@ -74,7 +75,7 @@ def judge_stands_out(criterion: ChangeStandsOut, measured: Measured) -> Finding:
         Pair(one=f"L{at}", two="", value=float(values[at]), draws=draws[:, at], clusters=change.clusters)
         for at in criterion.layers
     ]
-    found = judge_least(pairs, criterion.at_least, "standard deviations above the mean layer")
+    found = judge_least(pairs, criterion.at_least, "standard deviations above the mean layer", most=math.inf)
     assert found.p_value is not None
     least = min(pairs, key=lambda pair: pair.value)
     mean, spread = float(change.value.mean()), float(change.value.std())
