@@ -74,6 +74,11 @@ def draw_training(figure: Any, tables: Tables) -> None:
             _by_recipe(sizes, found, [recipe.name for recipe in recipes], color)
     _dress(steps, "The JSON adapter while it is trained", "step", "gain of the held-out answer, nats")
     _dress(sizes, "Gain against the size of the update", "norm of the update", "gain on JSON, nats")
+    for axis, what in ((steps, "steps"), (matrix, "skills"), (sizes, "ranks and modules")):
+        if not axis.has_data():
+            axis.clear()
+            axis.set_axis_off()
+            axis.text(0.5, 0.5, f"{what}: not measured yet", ha="center", va="center", color=GREY)
 
 
 def _curve(axis: Any, table: Effects, on: On, color: str, name: str) -> None:

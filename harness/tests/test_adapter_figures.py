@@ -108,6 +108,16 @@ def test_gains_by_step_by_skill_and_by_recipe():
     assert [float(line.get_xdata()[0]) for line in sizes.lines] == pytest.approx([1, 2**0.5, 2, 8**0.5, 4])
 
 
+def test_what_is_not_measured_yet_is_said_and_not_drawn():
+    figure = Figure()
+    draw_training(figure, {("adapter_steps", SOUND): made_up("adapter_steps")})
+    steps, matrix, sizes = figure.axes
+    assert steps.lines
+    for axis, what in ((matrix, "skills"), (sizes, "ranks and modules")):
+        assert not axis.axison
+        assert [text.get_text() for text in axis.texts] == [f"{what}: not measured yet"]
+
+
 def test_each_kind_needs_experiments_that_exist():
     for kind in FIGURES:
         assert set(kind.needs) <= set(EXPERIMENTS), kind.name
