@@ -706,10 +706,12 @@ def test_the_selection_serves_the_criteria_on_rows():
 def test_sentences_say_what_is_asked():
     said = [str(criterion) for criterion in CRITERIA]
     assert said[0] == (
-        "in adapter_layers, the mean kl_nats with the json_schema adapter off in one block (blocks in the last 50% of "
-        "the depth) is at least 2 times the mean kl_nats with the json_schema adapter off in one block (blocks in the "
+        "in adapter_layers, the mean KL with the json_schema adapter off in one block (blocks in the last 50% of "
+        "the depth) is at least 2 times the mean KL with the json_schema adapter off in one block (blocks in the "
         "first 50% of the depth)"
     )
+    nearly_flat = AdapterRatio(part=UPDATES, of=UPDATES, at_least=1.005, **WHY)
+    assert "is at least 1.005 times the mean norm of the update with" in str(nearly_flat)
     assert "correlate (Pearson) at 0.3 or more" in said[1]
     assert "Spearman, given depth" in str(correlation(0.1, 0.2, kind="spearman", given_depth=True))
     assert "at 0.1 to 0.2" in str(correlation(0.1, 0.2))

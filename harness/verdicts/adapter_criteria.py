@@ -18,6 +18,14 @@ LEAST_TEMPLATES = 7
 """Of prompts above the gate: not even equal signs in fewer reach the two-sided level of 0.02."""
 
 
+IN_WORDS = {
+    "kl_nats": "KL",
+    "update_norm": "norm of the update",
+    "factor_norm": "norm of A and B",
+}
+"""Metrics as sentences name them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """One metric of some rows: one number a block, where the rows are of blocks."""
@@ -36,7 +44,8 @@ class Measure:
         return replace(self, rows=replace(self.rows, blocks=blocks))
 
     def __str__(self) -> str:
-        return f"{self.metric}{' (increments)' if self.increments else ''} with {self.rows}"
+        own = "own " if self.increments else ""  # what the block adds to those before it
+        return f"{own}{IN_WORDS.get(self.metric, self.metric)} with {self.rows}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +95,7 @@ class AdapterRatio(OfAdapters):
     @property
     def bound(self) -> str:
         """'at least 1.2 times'."""
-        return f"{_side(self.at_least)} {format_number(self.times)} times"
+        return f"{_side(self.at_least)} {self.times:g} times"
 
     def __str__(self) -> str:
         of_part = "each" if self.each else "the mean"
