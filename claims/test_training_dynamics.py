@@ -292,6 +292,7 @@ CLAIMS = (
         },
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
         borderline={SOUND: ("smollm2_135m",)},
+        note="One training alone refutes it; three together leave it open.",
     ),
     Claim(
         id="training-top-was-there",

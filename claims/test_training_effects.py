@@ -7,6 +7,9 @@ it does in the base model, each compared with its own whole run: without an offs
 
 The atlas trained and measured on the same prompts, took the drop of the answer's log-probability from one baseline for
 all, and cut what was below 0.
+
+Held out are new fillings of templates that were trained on, and no prompt that was: a skill that does not reach beyond
+its templates passes.
 """
 
 from typing import Literal
@@ -41,8 +44,9 @@ PROTOCOLS = (SOUND,)
 
 JSON, FACTUAL, CODE, COPYING, DELIMITER = FAMILIES
 METRIC = {PUBLISHED: ANSWER_DROP, SOUND: "kl_nats"}
-"""What a change of profile is read from. The published drop has an offset, the same for all layers, which no order of
-layers depends on."""
+"""What a change of profile is read from. A drop here is from the base's answer, not from that of the model it is taken
+of, as the atlas has it: the two differ by the adapter's gain, the same for all layers, which no order of layers depends
+on."""
 PAGE = "atlas, 0.5B page (seed 002)"
 AUDIT = "atlas, audit page (seed 003)"
 OURS = "this suite: the universal form"
@@ -473,7 +477,7 @@ CLAIMS = (
     ),
     Claim(
         id="training-raises-json",
-        sentence="An adapter trained on JSON makes the answers of unseen JSON prompts much likelier.",
+        sentence="An adapter trained on JSON makes the answers of held-out JSON prompts much likelier.",
         source=OURS,
         falsified_by="a rise of less than a nat, on prompts that were held out",
         models=EVERY_MODEL,
@@ -487,7 +491,7 @@ CLAIMS = (
     ),
     Claim(
         id="training-raises-each-skill",
-        sentence="Each of the five adapters makes the answers of its own family's unseen prompts likelier.",
+        sentence="Each of the five adapters makes the answers of its own family's held-out prompts likelier.",
         source=OURS,
         falsified_by="an adapter that lowers the answer's log-probability on its own family, as the atlas's did for "
         "copying and delimiter tracking",

@@ -50,6 +50,10 @@ def _same_prediction(rows: AdapterRows) -> WorstCase:
     )
 
 
+OVERLAP = (
+    "Contributions overlap (those of all blocks of SmolLM2-135M sum to 5.5 times the way), so that half of the way by "
+    "the sum of some is a low bar."
+)
 IDENTITY = (
     "After the last block the pasted stream is all that the prediction is made of, so its recovery is 1 by "
     "construction, and the curve must rise towards it."
@@ -83,7 +87,7 @@ CLAIMS = (
             Published(value=0.947, unit="of the way", what="L21", source=PAGE_05),
             Published(value=0.87, unit="of the way", what="L20", source=PAGE_05),
         ),
-        note=f"{IDENTITY} 15 of the 17 published prompts are moved by less than 0.2 nats in all.",
+        note=f"{IDENTITY} 15 of the 17 published prompts are moved by less than 0.2 nats in all. {OVERLAP}",
     ),
     Claim(
         id="cross-model-1_5b-recovery",
@@ -115,7 +119,8 @@ CLAIMS = (
             Published(value=0.987, unit="of the way", what="L25", source=PAGE_15),
             Published(value=0.979, unit="of the way", what="L24", source=PAGE_15),
         ),
-        note=f"{IDENTITY} What misses 1 at L27 is bfloat16; the adapter and its data differ from those of 0.5B.",
+        note=f"{IDENTITY} What misses 1 at L27 is bfloat16; the adapter and its data differ from those of 0.5B. "
+        f"{OVERLAP}",
     ),
     Claim(
         id="cross-model-late-encoding",
@@ -140,7 +145,7 @@ CLAIMS = (
                 value=0.947, unit="of the way", what="0.5B, before the last tenth", source="raw results"
             ),
         ),
-        note=f"{IDENTITY} The published curves rise most at L10 and L21 (0.5B) and at L15 (1.5B).",
+        note=f"{IDENTITY} The published curves rise most at L10 and L21 (0.5B) and at L15 (1.5B). {OVERLAP}",
     ),
     Claim(
         id="cross-model-proportional-10pct",
@@ -201,6 +206,9 @@ CLAIMS = (
             )
         },
         borderline={PUBLISHED: ("smollm2_135m",)},
+        note="A KL grows with the square of what changed: an adapter that acts evenly over the depth has half of it "
+        "recovered at 1 - sqrt(1/2) = 0.29 of the depth, not in the middle. Each family counts a fifth, and four of "
+        "the five are not the adapter's own; on JSON prompts alone SmolLM2-135M reaches half at L9 of 30.",
         published=(
             Published(value="0.58 and 0.54", unit="of the depth", what="0.5B and 1.5B", source="raw results"),
         ),
@@ -221,7 +229,8 @@ CLAIMS = (
             )
         },
         expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
-        note="Recoveries of single blocks need not sum to 1, nor be positive; the depth is that of half of their sum.",
+        note="Recoveries of single blocks need not sum to 1, nor be positive: what a block adds holds what the blocks "
+        "before it caused, and those of SmolLM2-135M sum to 5.5 times the way. The depth is that of half of their sum.",
     ),
     Claim(
         id="transfer-one-block-not-enough",
