@@ -6,6 +6,7 @@ import ast
 import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -53,9 +54,14 @@ def measuring_files() -> list[Path]:
 
 @cache
 def code_digest() -> str:
-    """sha256 of the measuring code's syntax trees: a changed comment or docstring does not change it."""
+    """sha256 of the measuring code, as `syntax_digest` has it."""
+    return syntax_digest(measuring_files())
+
+
+def syntax_digest(paths: Iterable[Path]) -> str:
+    """sha256 of the syntax trees of these modules: a changed comment or docstring does not change it."""
     digest = hashlib.sha256()
-    for path in measuring_files():
+    for path in paths:
         name = path.resolve().relative_to(_HARNESS.parent).as_posix()
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from harness.models.cache import MANIFEST, ensure_directory, read_manifest
 from harness.models.loading import LoadedModel
 from harness.models.progress import notice
 from harness.models.spec import WeightsCorrupt
+from harness.provenance import syntax_digest
 from tasks.prompts import TaskFamily
 from tasks.suites import SUITES
 
@@ -303,10 +304,18 @@ def _write(
     return {"adapter": str(key), "model": loaded.spec.id, "weights": loaded.weights_digest}
 
 
+@cache
+def training_code() -> str:
+    """Digest of the code that trains: an adapter that another optimiser or mask made is another adapter."""
+    here = Path(__file__).parent
+    return syntax_digest([here / "items.py", here / "training.py"])
+
+
 def _made_of(loaded: LoadedModel, key: AdapterKey, items: Sequence[Item]) -> dict[str, Any]:
     """All that decides what the adapter is, but for rounding."""
     return {
         "format": _FORMAT,
+        "code": training_code(),
         "weights": loaded.weights_digest,
         "dtype": loaded.dtype,
         "family": key.family,

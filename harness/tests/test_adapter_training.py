@@ -485,6 +485,8 @@ def test_an_adapter_is_known_by_all_that_it_is_made_of(loaded, own, monkeypatch)
     assert len(found | {directory}) == 4
     half = replace(loaded, dtype="bfloat16")
     assert Adapters(root=root).get(half, others[0]).directory not in found
+    monkeypatch.setattr("harness.adapters.artifacts.training_code", lambda: "another optimiser")
+    assert Adapters(root=root).get(loaded, others[0]).directory not in found
     with pytest.raises(AdapterError, match="no task family is named 'copyin'; choose one of: .*copying"):
         Adapters(root=root).get(loaded, replace(KEY, family="copyin"))
 
