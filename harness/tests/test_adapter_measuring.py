@@ -612,7 +612,7 @@ def test_no_two_rows_go_by_one_name(asked: Experiment, protocol: Protocol) -> No
     [
         ("adapter_layers", SOUND, 2 + 2 * 30),
         ("adapter_layers", Protocol.PUBLISHED, 1 + 30),
-        ("adapter_transfer", SOUND, 1 + 2 * 30 + 2 * 5),
+        ("adapter_transfer", SOUND, 2 + 2 * 30 + 2 * 5),
         ("adapter_transfer", Protocol.PUBLISHED, 1 + 30),
         ("adapter_families", SOUND, 5 + 2 * 10 + 5),
         ("adapter_profiles", SOUND, 6 * 30),
