@@ -93,8 +93,8 @@ def _curve(axis: Any, table: Effects, on: On, color: str, name: str) -> None:
 def _norms(axis: Any, table: Effects) -> None:
     chosen = _rows(table, AdapterRows(on=On.ONLY))
     for metric, color, name in (
-        ("factor_norm", RED, "published: of A and B"),
-        ("update_norm", BLUE, "sound: of scale B A"),
+        ("factor_norm", RED, "the atlas's: of A and B"),
+        ("update_norm", BLUE, "of the update, scale B A"),
     ):
         values = chosen.metrics[metric]
         by_seed = {
