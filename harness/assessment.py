@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.claim import Claim
 from harness.effects import Effects, pool
-from harness.evidence import Evidence
+from harness.evidence import Evidence, EvidenceCorrupt
+from harness.experiments import EXPERIMENTS
 from harness.protocols import Protocol
 from harness.verdicts.judging import judge_chapter, judge_joint
 from harness.verdicts.verdict import Finding, Judgement, Verdict
@@ -21,16 +24,24 @@ Verdicts = dict[str, Judgement]
 
 
 def assess(
-    claims: Iterable[Claim], model: str, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence
+    claims: Iterable[Claim],
+    model: str,
+    protocol: Protocol,
+    seeds: Sequence[int],
+    evidence: GetEvidence,
+    *,
+    absent: type[Exception] | None = None,
 ) -> dict[str, Judgement]:
     """Judge a chapter's claims about one model, the seeds pooled, with false discoveries controlled over them.
 
-    Joint and untestable claims, and claims that do not speak of this model or protocol, are left out. Raises
-    what `evidence` raises.
+    Joint and untestable claims, and claims that do not speak of this model or protocol, are left out. Tables of the
+    same adapters are to be of the same weights: invalid are those of the chapter that are not and, where `absent` is
+    given, those that are not of the weights of other chapters' tables; `evidence` raises it for a table that there is
+    not. Raises what `evidence` raises for the chapter's own.
     """
     asked = [c for c in claims if not c.joint and c.applies_to(model) and protocol in c.criteria]
     names = dict.fromkeys(name for claim in asked for name in claim.experiments(protocol))
-    found = _gather(model, tuple(names), protocol, seeds, evidence)
+    found = _gather(model, tuple(names), protocol, seeds, evidence, absent)
     broken = {
         c.id: [found.problems[n] for n in c.experiments(protocol) if n in found.problems] for c in asked
     }
@@ -64,21 +75,69 @@ class _Gathered:
     n_layers: int
 
 
+def differing_adapters(records: Iterable[Evidence]) -> dict[str, str]:
+    """Of evidence of one model, the experiments whose adapters have other weights elsewhere, and which these are.
+
+    An adapter is known by its family, its whole recipe, the seed and the step.
+    """
+    held: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for record in records:
+        for entry in record.provenance.get("adapters", ()):
+            recipe = json.dumps(entry["recipe"], sort_keys=True)
+            words = f"{entry['family']} ({entry['recipe']['name']}) of seed {entry['seed']} at step {entry['step']}"
+            digests = held.setdefault((words, recipe), {})
+            names = digests.setdefault(str(entry["weights"]), [])
+            if record.question.experiment not in names:
+                names.append(record.question.experiment)
+    problems: dict[str, list[str]] = {}
+    for (words, _), digests in held.items():
+        if len(digests) < 2:
+            continue
+        tables = " and ".join(f"{digest[:8]} in {', '.join(names)}" for digest, names in digests.items())
+        for name in dict.fromkeys(name for names in digests.values() for name in names):
+            problems.setdefault(name, []).append(
+                f"the adapter {words} has other weights in one table than in another ({tables}): measure them again, "
+                "with one adapter"
+            )
+    return {name: "; ".join(texts) for name, texts in problems.items()}
+
+
 def _gather(
-    model: str, experiments: Sequence[str], protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence
+    model: str,
+    experiments: Sequence[str],
+    protocol: Protocol,
+    seeds: Sequence[int],
+    evidence: GetEvidence,
+    absent: type[Exception] | None = None,
 ) -> _Gathered:
     tables: dict[str, Effects] = {}
-    problems: dict[str, str] = {}
     n_layers = 0
-    for name in experiments:
-        records = [evidence(model, name, protocol, seed) for seed in seeds]
+    every = {name: [evidence(model, name, protocol, seed) for seed in seeds] for name in experiments}
+    others = []
+    if absent is not None and any("adapters" in r.provenance for records in every.values() for r in records):
+        others = _of_adapters(model, protocol, seeds, evidence, absent)
+    own = [record for records in every.values() for record in records]
+    problems = {name: text for name, text in differing_adapters([*own, *others]).items() if name in every}
+    for name, records in every.items():
         n_layers = records[0].question.n_layers
-        problem = _instrument_problem(records)
+        problem = "; ".join(text for text in (_instrument_problem(records), problems.get(name)) if text)
         if problem:
             problems[name] = problem
         else:
             tables[name] = pool([record.effects for record in records])
     return _Gathered(tables=tables, problems=problems, n_layers=n_layers)
+
+
+def _of_adapters(
+    model: str, protocol: Protocol, seeds: Sequence[int], evidence: GetEvidence, absent: type[Exception]
+) -> list[Evidence]:
+    """What there is of every experiment on adapters."""
+    found = []
+    for name, experiment in EXPERIMENTS.items():
+        for seed in seeds if experiment.adapters and protocol in experiment.protocols else ():
+            with suppress(absent, EvidenceCorrupt):
+                found.append(evidence(model, name, protocol, seed))
+    return found
 
 
 def _instrument_problem(records: Sequence[Evidence]) -> str:

@@ -171,7 +171,7 @@ class Judge:
     ) -> Verdicts:
         key = (tuple(c.id for c in peers), model, protocol, seeds)
         if key not in self._known:
-            self._known[key] = assess(peers, model, protocol, seeds, self.evidence)
+            self._known[key] = assess(peers, model, protocol, seeds, self.evidence, absent=NoEvidence)
         return self._known[key]
 
     def _joint(self, claim: Claim) -> Row:

@@ -172,6 +172,27 @@ def test_late_blocks_against_early_ones_at_the_boundary(level, verdict):
     assert judge_criterion(late(at_most=2.0), view).verdict is opposite.get(verdict, verdict)
 
 
+@pytest.mark.parametrize("bound", [1.4, 1.75, 2.0, 2.5, 2.9])
+@pytest.mark.parametrize("side", ["at_least", "at_most"])
+def test_the_interval_of_a_ratio_leaves_out_the_bound_exactly_where_it_is_decided(bound, side):
+    """Blocks scatter by as much as the early ones have: a ratio of about 2 lies anywhere from 1.6 to 2.7."""
+    finding = judge_criterion(late(**{side: bound}), layers([1.0] * 4 + [2.0] * 4, noise=1.0))
+    low, high = finding.estimate.low, finding.estimate.high
+    assert 1.4 < low < 2.0 < high < 2.9
+    beyond = {Verdict.SUPPORTED: low > bound, Verdict.REFUTED: high < bound}
+    if side == "at_most":
+        beyond = {Verdict.SUPPORTED: high < bound, Verdict.REFUTED: low > bound}
+    expected = next((verdict for verdict, there in beyond.items() if there), Verdict.INCONCLUSIVE)
+    assert finding.verdict is expected, finding.sentence
+
+
+def test_a_ratio_to_what_is_hardly_there_has_no_bounded_interval():
+    finding = judge_criterion(late(at_least=2.0), layers([0.1] * 8, noise=1.0))
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert finding.estimate.high == np.inf
+    assert ", inf] times" in finding.sentence
+
+
 @pytest.mark.parametrize(
     ("largest", "verdict"),
     [(1.2, Verdict.SUPPORTED), (1.25, Verdict.INCONCLUSIVE), (1.3, Verdict.REFUTED)],
@@ -507,6 +528,16 @@ def test_sums_and_gains_of_blocks(gain, verdict):
     )
 
 
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.5, 0.6, 0.8])
+def test_the_interval_of_a_recovery_leaves_out_the_share_exactly_where_it_is_decided(share):
+    view = transfer([1.0], graft=Graft.LAST, noise=0.8)
+    finding = judge_criterion(AdapterRecovery(rows=LAST, at_least=share, **WHY), view)
+    low, high = finding.estimate.low, finding.estimate.high
+    assert 0.2 < low < finding.estimate.value < high < 0.8
+    expected = {low > share: Verdict.SUPPORTED, high < share: Verdict.REFUTED}.get(True, Verdict.INCONCLUSIVE)
+    assert finding.verdict is expected, finding.sentence
+
+
 def test_prompts_that_the_adapter_does_not_move_are_left_out():
     """Half of the families are not moved: their ratio is 0 / 0, and does not enter."""
     families = 12
@@ -589,6 +620,202 @@ def test_two_models_that_recover_half_at_the_same_depth(other, at_least, verdict
     assert models_of(criterion) == ("a", "b")
     with pytest.raises(MissingEvidence, match="'b' was not measured"):
         judge_joint_criterion(criterion, {"a": views["a"]})
+
+
+# --- recovery of the answer's log-probability
+
+
+def answers(rows, *, base, whole, graft=Graft.LAST, kl=1.0):
+    """The answer's log-probability on the base, grafted block by block, and on the adapted model; each moves the KL."""
+    grafts = [Adapted(parts=TRAINED, only=(at,), graft=graft, against="whole") for at in range(len(rows))]
+    probes = [Adapted(parts=TRAINED, only=(), against="whole"), *grafts, Adapted(parts=TRAINED)]
+    means = {"answer_logprob": [base, *rows, whole], "kl_nats": [kl, *(kl for _ in rows), kl]}
+    return measured({"adapter_transfer": table(probes, means, noise=0.01)}, len(rows))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("level", "verdict"), [(0.52, Verdict.SUPPORTED), (0.48, Verdict.REFUTED)])
+def test_the_way_of_the_answer_is_told_as_it_is(level, verdict, sign):
+    """From -3 to -1, or back: half of the way is a log-probability of -2, whatever the KL says."""
+    base, whole = (-3.0, -1.0)[:: int(sign)]
+    row = base + level * (whole - base)
+    view = answers([base, row], base=base, whole=whole)
+    rows = replace(LAST, blocks=BlockSet(layers=(1,)))
+    found = judge_criterion(AdapterRecovery(rows=rows, at_least=0.5, metric="answer_logprob", **WHY), view)
+    assert found.verdict is verdict, found.sentence
+    assert found.estimate.value == pytest.approx(level, abs=0.01)
+    assert found.estimate.unit == "of the way from base to adapted of the answer's log-probability"
+    assert judge_criterion(AdapterRecovery(rows=rows, at_most=0.1, **WHY), view).verdict is Verdict.SUPPORTED
+
+
+def test_half_of_a_kl_is_not_half_of_the_way():
+    """An even way in eight steps: the KL, of the square of what is left, is half gone at L2, the way itself at L3."""
+    way = np.arange(1, 9) / 8
+    view = answers(list(-3.0 + 2.0 * way), base=-3.0, whole=-1.0)
+    found = view.tables["adapter_transfer"]
+    left = np.array([1.0, *(1.0 - way) ** 2, 1.0])
+    kl = np.repeat(2.0 * left[:, None], len(found.prompts), axis=1)
+    view = measured({"adapter_transfer": replace(found, metrics={**found.metrics, "kl_nats": kl + 1e-9})}, 8)
+    depths = {
+        metric: judge_criterion(
+            RecoveryDepth(rows=LAST, level=0.45, at_least=0.0, metric=metric, **WHY), view
+        )
+        for metric in ("kl_nats", "answer_logprob")
+    }
+    assert {metric: finding.estimate.value for metric, finding in depths.items()} == {
+        "kl_nats": 0.25,
+        "answer_logprob": 0.375,
+    }
+
+
+def test_the_last_block_of_a_curve_stands_for_the_adapted_model_and_nothing_else_does():
+    view = answers([-2.5, -2.0, -1.0], base=-3.0, whole=-1.0)
+    found = view.tables["adapter_transfer"]
+    without = found.select(lambda probe: probe != Adapted(parts=TRAINED))
+    asked = AdapterRecovery(
+        rows=replace(LAST, blocks=BlockSet(layers=(1,))), at_least=0.4, metric="answer_logprob", **WHY
+    )
+    finding = judge_criterion(asked, measured({"adapter_transfer": without}, 3))
+    assert finding.estimate.value == pytest.approx(0.5, abs=0.02)
+    contributions = answers([-2.5, -2.0], base=-3.0, whole=-1.0, graft=Graft.CONTRIBUTION)
+    without = contributions.tables["adapter_transfer"].select(lambda probe: probe != Adapted(parts=TRAINED))
+    with pytest.raises(MissingEvidence, match="no row of the adapted model"):
+        judge_criterion(replace(asked, rows=CONTRIBUTIONS), measured({"adapter_transfer": without}, 2))
+
+
+def test_an_answer_that_goes_up_and_down_has_no_way():
+    """Half of the prompts gain two nats and half lose as much: all are above the gate, with no mean to share."""
+    view = answers([-2.0, -2.0], base=-2.0, whole=-2.0)
+    found = view.tables["adapter_transfer"]
+    moved = found.metrics["answer_logprob"].copy()
+    moved[-1] += np.where(np.arange(len(found.prompts)) // 2 % 2, 2.0, -2.0)
+    found = replace(found, metrics={**found.metrics, "answer_logprob": moved})
+    asked = AdapterRecovery(rows=LAST, at_least=0.4, metric="answer_logprob", **WHY)
+    finding = judge_criterion(asked, measured({"adapter_transfer": found}, 2))
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "no way of which to take a share. 120 of 120 prompts" in finding.sentence
+
+
+# --- several trainings
+
+
+def trained(tables, name, n_layers):
+    return measured({name: pool(tables)}, n_layers)
+
+
+def of_trainings(name, n_layers, make, *given):
+    """A table of each of several trainings, and all of them pooled."""
+    tables = [make(x, seed) for seed, x in enumerate(given)]
+    return [trained([one], name, n_layers) for one in tables], trained(tables, name, n_layers)
+
+
+def late_by(level, seed):
+    return layers_table([1.0] * 4 + [level] * 4, seed=seed)
+
+
+def one_recovers(left, seed):
+    grafts = [Adapted(parts=TRAINED, only=(at,), graft=Graft.LAST, against="whole") for at in range(2)]
+    probes = [Adapted(parts=TRAINED, only=(), against="whole"), *grafts]
+    return table(probes, {"kl_nats": [2.0, 1.9, left]}, noise=NOISE, seed=seed)
+
+
+def early(reached, seed):
+    """Half of the way is reached at L1 of 4, or at L2."""
+    grafts = [Adapted(parts=TRAINED, only=(at,), graft=Graft.LAST, against="whole") for at in range(4)]
+    probes = [Adapted(parts=TRAINED, only=(), against="whole"), *grafts]
+    return table(probes, {"kl_nats": [2.0, 1.9, 1.7 - reached, 0.6, 0.1]}, noise=NOISE, seed=seed)
+
+
+def correlated(share, seed):
+    """Norms X, and effects of which so much goes with them."""
+    return layers_table(1.0 + share * X + (1 - share) * X[::-1], X, seed=seed, noise=0.005)
+
+
+def above(lead, seed):
+    return layers_table([1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 1.6 + lead], seed=seed)
+
+
+BY_TRAINING = {
+    "ratio": (late(at_least=2.0), "adapter_layers", 8, late_by, (2.5, 2.4, 1.9), (1.5, 1.6, 2.1)),
+    "recovery": (
+        AdapterRecovery(rows=replace(LAST, blocks=BlockSet(layers=(1,))), at_least=0.5, **WHY),
+        "adapter_transfer",
+        2,
+        one_recovers,
+        (0.4, 0.5, 1.1),
+        (1.6, 1.5, 0.9),
+    ),
+    "depth": (
+        RecoveryDepth(rows=LAST, at_most=0.3, **WHY),
+        "adapter_transfer",
+        4,
+        early,
+        (1.2, 1.2, 0.6),
+        (0.0, 0.0, 0.8),
+    ),
+    "correlation": (
+        BlockCorrelation(one=UPDATES, two=OFF, at_most=0.5, **WHY),
+        "adapter_layers",
+        10,
+        correlated,
+        (0.1, 0.1, 0.9),
+        (0.9, 0.9, 0.3),
+    ),
+    "median": (
+        MedianSide(of=OFF, layer=7, side="above", **WHY),
+        "adapter_layers",
+        8,
+        above,
+        (0.6, 0.5, -0.1),
+        (-0.6, -0.5, 0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", BY_TRAINING)
+@pytest.mark.parametrize("verdict", [Verdict.SUPPORTED, Verdict.REFUTED])
+def test_one_training_that_says_otherwise_leaves_it_open(which, verdict):
+    """Two trainings say the same and outweigh a third that does not: pooled they would decide."""
+    criterion, name, n_layers, make, *given = BY_TRAINING[which]
+    views, pooled = of_trainings(name, n_layers, make, *given[verdict is Verdict.REFUTED])
+    alone = [judge_criterion(criterion, view).verdict for view in views]
+    assert alone[:2] == [verdict, verdict]
+    assert alone[2] not in (verdict, Verdict.INVALID)
+    finding = judge_criterion(criterion, pooled)
+    assert finding.verdict is Verdict.INCONCLUSIVE, finding.sentence
+    assert finding.p_value == 1.0
+    assert "The trainings do not agree; by seed " in finding.sentence
+    same = of_trainings(name, n_layers, make, *given[verdict is Verdict.REFUTED][:2])[1]
+    finding = judge_criterion(criterion, same)
+    assert finding.verdict is verdict, finding.sentence
+    assert "by seed" not in finding.sentence
+    as_one = replace_seeds(pooled, name)
+    assert judge_criterion(criterion, as_one).verdict is verdict, "pooled, it would not decide anyway"
+
+
+def replace_seeds(view, name):
+    """The same table as of one training, where its constants allow."""
+    found = view.tables[name]
+    prompts = tuple(replace(p, seed=0) for p in found.prompts)
+    return measured({name: replace(found, prompts=prompts)}, view.n_layers)
+
+
+def test_the_seeds_are_named_with_their_own_numbers():
+    _, pooled = of_trainings("adapter_layers", 8, late_by, 2.5, 2.4, 1.9)
+    finding = judge_criterion(late(at_least=2.0), pooled)
+    assert finding.sentence.endswith(" The trainings do not agree; by seed 2.5, 2.4, 1.9.")
+
+
+def test_a_training_that_moves_no_prompt_has_no_recovery():
+    def make(base, seed):
+        graft = Adapted(parts=TRAINED, only=(0,), graft=Graft.LAST, against="whole")
+        probes = [Adapted(parts=TRAINED, only=(), against="whole"), graft]
+        return table(probes, {"kl_nats": [base, base / 5]}, noise=1e-3, seed=seed)
+
+    _, pooled = of_trainings("adapter_transfer", 1, make, 2.0, 0.05)
+    finding = judge_criterion(AdapterRecovery(rows=LAST, at_least=0.5, **WHY), pooled)
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "The trainings do not agree; by seed 0.8, nan." in finding.sentence
 
 
 # --- what cannot be judged
@@ -680,6 +907,10 @@ def test_a_card_for_another_model_is_missing_evidence():
         (lambda: replace(OFF, increments=True), "grow by increments"),
         (lambda: AdapterRecovery(rows=OFF.rows, at_least=0.5, **WHY), "not compared with the adapted model"),
         (lambda: AdapterRecovery(rows=CONTRIBUTIONS, at_least=0.5, gate_nats=0.0, **WHY), "a gate above 0"),
+        (
+            lambda: AdapterRecovery(rows=LAST, at_least=0.5, metric="foil_logprob", **WHY),
+            "of the answer, not of",
+        ),
         (lambda: AdapterRecovery(rows=CONTRIBUTIONS, take="gain", at_least=0.5, **WHY), "no gain is taken"),
         (lambda: AdapterRecovery(rows=LAST, take="sum", at_least=0.5, **WHY), "no sum is taken"),
         (lambda: RecoveryDepth(rows=LAST, **WHY), "bounds ascend"),

@@ -11,9 +11,20 @@ from harness.anatomy import Anatomy
 from harness.edits import skip
 from harness.experiments import EXPERIMENTS
 from harness.protocols import Protocol
+from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
+from harness.statistics.correlation import correlations
+from harness.statistics.ranks import spearman
 from harness.steering import Unit, read_steering
-from harness.verdicts.agreement import Pair, judge_least
+from harness.verdicts.agreement import (
+    Pair,
+    compare,
+    judge_least,
+    kept_by_resamples,
+    of_correlation,
+    of_overlap,
+    overlap,
+)
 from harness.verdicts.criteria import Condition, KlFallsWithDepth, ProfileOf, ProfilesAgree
 from harness.verdicts.deciding import decide
 from harness.verdicts.judging import judge_criterion
@@ -132,3 +143,137 @@ def test_profiles_of_unlike_order_are_still_refuted():
     assert found.verdict is Verdict.REFUTED
     assert found.estimate is not None
     assert found.estimate.high == pytest.approx(0.5 - np.sort(draws)[9])
+
+
+# --- reliability
+
+
+def profile(means, error, seed, templates=15):
+    """A profile whose means have this standard error, on templates of one prompt each."""
+    effects = table(
+        [skip(i) for i in range(len(means))],
+        {"kl_nats": means},
+        noise=error * np.sqrt(templates / 2),
+        families=3,
+        templates=templates // 3,
+        prompts=1,
+        seed=seed,
+    )
+    return sample(Clusters.of(effects.prompts), effects.metrics["kl_nats"], "kl_nats")
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
+def test_the_reliability_of_a_profile_is_the_share_that_is_no_noise(ratio):
+    """Of normal layers with noise of so much of their spread: 1 / (1 + ratio^2), here by hundreds of layers."""
+    means = np.random.default_rng(4).standard_normal(400)
+    found = profile(means, ratio * means.std(), seed=1)
+    for agree in (spearman, correlations):
+        kept = kept_by_resamples(found.value, found.draws, agree)
+        assert of_correlation(kept) == pytest.approx(1 / (1 + ratio**2), abs=0.06)
+
+
+def test_noise_alone_has_no_reliability():
+    found = profile(np.ones(400), 0.3, seed=2)
+    assert of_correlation(kept_by_resamples(found.value, found.draws, spearman)) < 0.1
+    assert of_correlation(0.5) == of_correlation(-0.2) == of_correlation(0.0) == 0.0
+    assert of_correlation(1.0) == of_overlap(0.1)(1.0) == 1.0
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
+def test_the_reliability_of_a_top_is_what_of_it_is_seen_twice(ratio):
+    """The part of the true top tenth that is observed, squared, by hundreds of normal layers."""
+    means = np.random.default_rng(4).standard_normal(1000)
+    found = profile(means, ratio, seed=1)
+    kept = kept_by_resamples(found.value, found.draws, overlap(100))
+    seen = float(overlap(100)(means[None], found.value[None])[0]) / 100
+    assert (
+        seen**2 - 0.2 < of_overlap(0.1)(kept) < seen**2 + 0.05
+    )  # too low: few templates tell a layer's own noise
+
+
+def test_a_clear_top_above_noise_is_reliable_and_one_of_noise_is_not():
+    clear = profile(np.array([9.0] * 3 + [0.0] * 27), 0.3, seed=1)
+    assert of_overlap(0.1)(kept_by_resamples(clear.value, clear.draws, overlap(3))) == 1.0
+    noise = profile(np.zeros(1000), 0.3, seed=1)
+    assert of_overlap(0.1)(kept_by_resamples(noise.value, noise.draws, overlap(100))) < 0.1
+    assert of_overlap(0.1)(0.3) == 0.0
+    assert of_overlap(1.0)(0.3) == 1.0
+
+
+def test_a_profile_that_ties_keeps_nothing():
+    assert kept_by_resamples(np.ones(5), np.ones((9, 5)), spearman) == 0.0
+
+
+def test_a_pair_carries_the_reliabilities_of_both():
+    means = np.linspace(0.0, 1.0, 20)
+    found = compare("a", "b", profile(means, 1e-3, 1), profile(means, 0.1, 2))
+    assert found.reliabilities[0] == pytest.approx(1.0, abs=1e-3)
+    assert found.reliabilities[1] == pytest.approx(0.9, abs=0.07)
+    assert found.attenuation == pytest.approx(np.sqrt(np.prod(found.reliabilities)))
+
+
+@pytest.mark.parametrize("layers", [12, 30])
+@pytest.mark.parametrize("ratio", [0.25, 1.0, 2.0, 4.0])
+def test_profiles_that_agree_are_not_refuted_for_their_noise(layers, ratio):
+    """Alike in truth, with noise of so much of the layers' spread. Without reliabilities 7 in 10 are refuted at 4."""
+    means = np.linspace(0.0, 1.0, layers)
+    refuted = 0
+    for seed in range(12):
+        both = (profile(means, ratio * means.std(), seed=2 * seed + i) for i in range(2))
+        refuted += judge_least([compare("a", "b", *both)], 0.6, "Spearman").verdict is REFUTED
+    assert refuted == 0
+
+
+@pytest.mark.parametrize("order", ["none", "opposite"])
+@pytest.mark.parametrize("layers", [12, 30])
+def test_profiles_of_other_orders_are_refuted(order, layers):
+    means = np.linspace(0.0, 1.0, layers)
+    shuffled = [np.random.default_rng(i).permutation(means) for i in range(200)]
+    unlike = [x for x in shuffled if abs(np.corrcoef(x, means)[0, 1]) < 0.1]
+    refuted = 0
+    for seed in range(10):
+        other = means[::-1] if order == "opposite" else unlike[seed]
+        both = (profile(x, 0.1 * means.std(), seed=2 * seed + i) for i, x in enumerate((means, other)))
+        refuted += judge_least([compare("a", "b", *both)], 0.6, "Spearman").verdict is REFUTED
+    assert refuted == 10
+
+
+@pytest.mark.parametrize(
+    ("reliabilities", "verdict", "said"),
+    [
+        ((1.0, 1.0), REFUTED, ""),
+        ((0.5, 0.5), REFUTED, ""),  # 0.25 / 0.5 lies below 0.6 still
+        ((0.4, 0.4), INCONCLUSIVE, " Noise leaves 0.4 of a true agreement."),
+        ((0.2, 0.8), INCONCLUSIVE, " Noise leaves 0.4 of a true agreement."),
+        ((0.1, 1.0), INCONCLUSIVE, " The order is not told from noise (reliabilities 0.1 and 1)."),
+    ],
+)
+def test_what_lies_below_only_for_its_noise_is_not_refuted(reliabilities, verdict, said):
+    found = judge_least(
+        [replace(drawn(0.25, np.full(999, 0.25)), reliabilities=reliabilities)], 0.6, "Spearman"
+    )
+    assert found.verdict is verdict
+    assert found.sentence.endswith(f").{said}")
+    assert (found.estimate.high >= 0.6) == (verdict is INCONCLUSIVE)
+
+
+def test_what_agrees_below_0_is_not_refuted_the_sooner_for_its_noise():
+    low = replace(drawn(-0.3, np.full(999, -0.3)), reliabilities=(0.3, 0.3))
+    assert judge_least([low], -0.4, "Spearman").verdict is SUPPORTED
+    assert judge_least([low], -0.25, "Spearman").verdict is REFUTED
+    nearer = replace(drawn(-0.3, np.full(999, -0.3)), reliabilities=(1.0, 1.0))
+    assert judge_least([nearer], -0.25, "Spearman").verdict is REFUTED
+
+
+def test_a_top_of_layers_that_resamples_exchange_is_not_refuted_for_that():
+    """Three layers of four lie alike: two of the top three are seen by chance in the other profile."""
+    means = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    tops = []
+    for seed in range(8):
+        both = (profile(means, 0.1, seed=2 * seed + i) for i in range(2))
+        tops.append(compare("a", "b", *both, overlap(3), of_overlap(0.5)))
+    assert min(pair.value for pair in tops) == 2.0
+    assert not [pair for pair in tops if judge_least([pair], 3.0, "of 3", most=3).verdict is REFUTED]
+    clear = (profile(np.arange(6.0), 0.01, 1), profile(np.arange(6.0)[::-1], 0.01, 2))
+    found = judge_least([compare("a", "b", *clear, overlap(3), of_overlap(0.5))], 1.0, "of 3", most=3)
+    assert found.verdict is REFUTED

@@ -227,22 +227,28 @@ def leads(family, which="largest", metric="kl_nats"):
 
 
 @pytest.mark.parametrize(
-    ("means", "family", "which", "verdict"),
+    ("means", "family", "which", "verdict", "rival"),
     [
-        ([2.05, 2.0, 0.5], "a", "largest", SUPPORTED),
-        ([2.0, 2.0, 0.5], "a", "largest", INCONCLUSIVE),
-        ([1.95, 2.0, 0.5], "a", "largest", REFUTED),
-        ([0.45, 2.0, 0.5], "a", "smallest", SUPPORTED),
-        ([0.55, 2.0, 0.5], "a", "smallest", REFUTED),
-        ([2.05, 2.0, 0.5], "b", "largest", REFUTED),
+        ([2.05, 2.0, 0.5], "a", "largest", SUPPORTED, "b"),
+        ([2.0, 2.0, 0.5], "a", "largest", INCONCLUSIVE, "b"),
+        ([1.95, 2.0, 0.5], "a", "largest", REFUTED, "b"),
+        ([0.45, 2.0, 0.5], "a", "smallest", SUPPORTED, "c"),
+        ([0.55, 2.0, 0.5], "a", "smallest", REFUTED, "c"),
+        ([2.05, 2.0, 0.5], "b", "largest", REFUTED, "a"),
     ],
 )
-def test_the_family_that_moves_most(means, family, which, verdict):
+def test_the_family_that_moves_most(means, family, which, verdict, rival):
+    """The estimate is its lead over the strongest other: above 0 where it holds, and its interval with it."""
     view = rows({A: means}, metric="kl_nats")
     finding = judge_criterion(leads(family, which), view)
     assert finding.verdict is verdict, finding.sentence
-    assert finding.estimate.value == pytest.approx(means[SKILLS.index(family)], abs=0.02)
-    assert f"{family} is claimed {which}" in finding.sentence
+    lead = means[SKILLS.index(family)] - means[SKILLS.index(rival)]
+    estimate = finding.estimate
+    assert estimate.value == pytest.approx(lead if which == "largest" else -lead, abs=0.02)
+    assert estimate.unit == f"nats of lead over {rival}"
+    sides = (estimate.low > 0, estimate.high < 0)
+    assert sides == (verdict is SUPPORTED, verdict is REFUTED)
+    assert f"{family} is claimed {which}, and has {estimate}" in finding.sentence
 
 
 def test_each_family_is_read_from_its_own_rows():
@@ -262,7 +268,9 @@ def test_a_family_that_leads_in_one_training_and_not_in_another_leads_in_none():
         table([A], {"kl_nats": [means]}, noise=0.01, families=SKILLS, seed=seed)
         for seed, means in ((1, [3.0, 2.0, 0.5]), (2, [1.8, 2.0, 0.5]))
     ]
-    assert judge_criterion(leads("a"), measured({"adapters": pool(seeds)}, 4)).verdict is INCONCLUSIVE
+    pooled = judge_criterion(leads("a"), measured({"adapters": pool(seeds)}, 4))
+    assert pooled.verdict is INCONCLUSIVE
+    assert "The trainings do not agree; by seed 0.997, -0.207." in pooled.sentence
     assert judge_criterion(leads("a"), measured({"adapters": seeds[0]}, 4)).verdict is SUPPORTED
     broken = with_value(seeds[0], "kl_nats", 0, 0, np.nan)
     assert judge_criterion(leads("a"), measured({"adapters": broken}, 4)).verdict is INVALID
@@ -433,6 +441,64 @@ def test_a_layer_stands_out_by_its_standard_deviations(off, verdict):
     assert finding.verdict is verdict, finding.sentence
     assert "L4 is" in finding.sentence
     assert finding.estimate.value == pytest.approx(scores[4], abs=0.02)
+
+
+def changes_by_seed(*changes):
+    """A change of each of several trainings, by seed 0, 1, ..."""
+    tables = []
+    for seed, change in enumerate(changes):
+        after = [b + c for b, c in zip(BEFORE, change, strict=True)]
+        tables.append(profiles({None: BEFORE, "a": after}, seeds=(seed,)))
+    return view_of(pool(tables), len(BEFORE))
+
+
+LATE, EARLY = [0.1, 0.2, 0.3, 2.0, 1.9, 1.8], [2.0, 1.9, 1.8, 0.1, 0.2, 0.3]
+ALIKE, ONE = [1.0, 1.1, 0.9, 1.0, 1.05, 0.95], [0.0, 0.0, 0.0, 6.0, 0.1, 0.1]
+BY_TRAINING = {
+    "top": (change_top(layers=(3, 4, 5), at_least=2), LATE, EARLY, 2.0),
+    "stands out": (
+        ChangeStandsOut(before=profile_of(None), after=profile_of("a"), layers=(3, 4), at_least=0.3, **WHY),
+        LATE,
+        EARLY,
+        2.0,
+    ),
+    "gini": (ChangeGini(before=profile_of(None), after=profile_of("a"), at_most=0.3, **WHY), ALIKE, ONE, 0.3),
+}
+
+
+@pytest.mark.parametrize("which", BY_TRAINING)
+@pytest.mark.parametrize("verdict", [SUPPORTED, REFUTED])
+def test_a_change_that_one_training_does_not_show_is_open(which, verdict):
+    """Two trainings change as claimed, a third, weaker, the other way round: the mean of all is as claimed."""
+    asked, holds, fails, weight = BY_TRAINING[which]
+    usual, other = (holds, fails) if verdict is SUPPORTED else (fails, holds)
+    weaker = [x / weight for x in other] if which != "gini" else [0.1 * x for x in other]
+    pooled = changes_by_seed(usual, usual, weaker)
+    found = judge_criterion(asked, pooled)
+    assert found.verdict is INCONCLUSIVE, found.sentence
+    assert "The trainings do not agree; by seed " in found.sentence
+    assert judge_criterion(asked, changes_by_seed(usual, usual)).verdict is verdict
+    assert judge_criterion(asked, changes_by_seed(weaker)).verdict is not verdict
+    effects = pooled.tables["profiles"]
+    one = replace(effects, prompts=tuple(replace(p, seed=0) for p in effects.prompts))
+    assert judge_criterion(asked, view_of(one, len(BEFORE))).verdict is verdict
+
+
+@pytest.mark.parametrize("noise", [2.0, 4.0, 8.0])
+def test_noise_refutes_no_rise_that_it_hides(noise):
+    """The named layers do rise most, by less than the noise of a mean: 0.5 against 0.89 to 3.6."""
+    change = np.where(np.arange(24) >= 18, 0.5, 0.0)
+    tops, outs = [], []
+    for seed in range(12):
+        effects = profiles({None: [1.0] * 24, "a": list(1.0 + change)}, noise=noise, seeds=(seed,))
+        view = view_of(effects, 24)
+        tops.append(judge_criterion(change_top(layers=tuple(range(18, 24)), at_least=5), view))
+        out = ChangeStandsOut(
+            before=profile_of(None), after=profile_of("a"), layers=tuple(range(18, 24)), at_least=1.5, **WHY
+        )
+        outs.append(judge_criterion(out, view))
+    for found in (tops, outs):
+        assert sum(finding.verdict is REFUTED for finding in found) <= 1
 
 
 def test_a_gini_coefficient_in_closed_form():
@@ -650,10 +716,15 @@ def measured_as_asked(protocol, seed):
             name: np.repeat(1 + levels[:, None], len(made.prompts), axis=1)
             for name in ("update_norm", "factor_norm", "train_loss")
         }
+        texts = {"valid_json": np.ones_like(made.metrics["kl_nats"])} if experiment.generates else {}
         found[experiment.name] = replace(
             made,
-            metrics={**made.metrics, **constants},
-            baseline={**made.baseline, "answer_logprob": np.full(len(made.prompts), -3.0)},
+            metrics={**made.metrics, **constants, **texts},
+            baseline={
+                **made.baseline,
+                "answer_logprob": np.full(len(made.prompts), -3.0),
+                **{name: values[0] for name, values in texts.items()},
+            },
         )
     return found
 

@@ -183,13 +183,16 @@ class OfRecovery(OfAdapters):
     """What criteria on recovery share.
 
     Recovery of a row is 1 - KL(adapted || row) / KL(adapted || base), both means over the prompts whose KL(adapted ||
-    base) is at least `gate_nats`: 0 is the base, 1 the adapted model. Inconclusive where those prompts are of fewer
-    than LEAST_TEMPLATES templates.
+    base) is at least `gate_nats`: 0 is the base, 1 the adapted model. A KL falls with the square of the way that is
+    left: half of it is gone after 0.29 of an even way. In `answer_logprob` the way itself is told: (row - base) /
+    (adapted - base), means over the prompts where |adapted - base| is at least `gate_nats`. Inconclusive where those
+    prompts are of fewer than LEAST_TEMPLATES templates.
     """
 
     experiment: str = TRANSFER
     rows: AdapterRows
     gate_nats: float = GATE_NATS
+    metric: Literal["kl_nats", "answer_logprob"] = "kl_nats"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,6 +200,15 @@ class OfRecovery(OfAdapters):
             raise ValueError(f"{type(self).__name__}: {self.rows} is not compared with the adapted model")
         if not self.gate_nats > 0.0:
             raise ValueError(f"{type(self).__name__}: a gate above 0 nats, not {self.gate_nats}")
+        if self.metric not in ("kl_nats", "answer_logprob"):
+            raise ValueError(
+                f"{type(self).__name__}: recovery of a KL or of the answer, not of {self.metric}"
+            )
+
+    @property
+    def whose(self) -> str:
+        """'' for a KL, else ' of the answer's log-probability'."""
+        return "" if self.metric == "kl_nats" else " of the answer's log-probability"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +250,8 @@ class AdapterRecovery(OfRecovery):
             "gain": "add to the recovery",
         }[self.take]
         return (
-            f"in {self.experiment}, of {self.rows}: {what} {self.bound} of the way from base to adapted, on prompts "
-            f"that the adapter moves by {format_number(self.gate_nats)} nats or more"
+            f"in {self.experiment}, of {self.rows}: {what} {self.bound} of the way from base to adapted{self.whose}, "
+            f"on prompts that the adapter moves by {format_number(self.gate_nats)} nats or more"
         )
 
 
@@ -262,7 +274,7 @@ class RecoveryDepth(OfRecovery):
 
     def __str__(self) -> str:
         return (
-            f"in {self.experiment}, {self.level:.0%} of the recovery of {self.rows} is reached at "
+            f"in {self.experiment}, {self.level:.0%} of the recovery{self.whose} of {self.rows} is reached at "
             f"{_band(self.at_least, self.at_most)} of the depth"
         )
 
@@ -287,8 +299,8 @@ class RecoveryDepthsAgree(OfRecovery):
     def __str__(self) -> str:
         late = f", and in neither before {self.at_least:.0%} of it" if self.at_least else ""
         return (
-            f"in {self.experiment}, {self.level:.0%} of the recovery of {self.rows} is reached at the same share of "
-            f"the depth in {' and '.join(self.models)}, within {self.within:g}{late}"
+            f"in {self.experiment}, {self.level:.0%} of the recovery{self.whose} of {self.rows} is reached at the same "
+            f"share of the depth in {' and '.join(self.models)}, within {self.within:g}{late}"
         )
 
 

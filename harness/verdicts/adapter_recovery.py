@@ -1,12 +1,15 @@
 """Judging what of an adapted run can be carried over: AdapterRecovery, RecoveryDepth, RecoveryDepthsAgree.
 
-A share of KL(adapted || base) is judged through differences that are linear in the prompts, as for any share: "the
-recovery is at least c" holds where the mean of (1 - c) base - row is at least 0.
+A share of KL(adapted || base), or of the change of the answer's log-probability, is judged through differences that are
+linear in the prompts, as for any share: "the recovery is at least c" holds where the mean of (1 - c) base - row is at
+least 0, and it is printed with the shares that this does not reject. Of several trainings, each by itself must say as
+much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +18,8 @@ from jaxtyping import Float
 from harness.effects import PromptRecord
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import ALPHA, Estimate, format_number
+from harness.statistics.ratio import ratio_interval
 from harness.verdicts.adapter_criteria import (
     LEAST_TEMPLATES,
     AdapterRecovery,
@@ -24,11 +28,12 @@ from harness.verdicts.adapter_criteria import (
     RecoveryDepth,
     RecoveryDepthsAgree,
 )
-from harness.verdicts.adapter_reading import read_series
-from harness.verdicts.adapter_selectors import EVERY_BLOCK, On
+from harness.verdicts.adapter_reading import Series, read_series
+from harness.verdicts.adapter_selectors import EVERY_BLOCK, BlockSet, On
 from harness.verdicts.adapters import undecided
 from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, invalid, say_p
+from harness.verdicts.trainings import decide_in_each, seed_means, seeds_of
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 ROUNDING = 1e-9
@@ -36,12 +41,17 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """kl_nats to the adapted run, of the rows and of the base, on the prompts above the gate."""
+    """What is left to the adapted run, of the rows and of the base, on the prompts above the gate.
+
+    The KL, or the difference of the answer's log-probability, turned so that its mean is above 0 for the base; nats.
+    """
 
     layers: tuple[int, ...]
     rows: Float[np.ndarray, "rows prompts"]
     base: Float[np.ndarray, " prompts"]
     prompts: tuple[PromptRecord, ...]
+    seeds: tuple[int, ...]
+    """Of all prompts, those below the gate too: one training each."""
     said: str
     """How many prompts there are, as a sentence."""
 
@@ -58,26 +68,28 @@ def judge_recovery(criterion: AdapterRecovery, measured: Measured) -> Finding:
         return found
     lost, names = _lost(criterion, found)
     clusters, share, sign = found.clusters, criterion.share, criterion.sign
-    excess = sample(clusters, sign * ((1.0 - share) * found.base - lost), "kl_nats")
-    means = sample(clusters, np.vstack([lost, found.base]), "kl_nats")
+    excess = sample(clusters, sign * ((1.0 - share) * found.base - lost), criterion.metric)
+    means = sample(clusters, np.vstack([lost, found.base]), criterion.metric)
     n = len(lost)
     holds = np.array([min(1.0, 2 * excess.p_above(i, 0.0)) for i in range(n)])
     fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])
-    verdict, p = decide(float(holds.max()), float(fails.min()))
+    own = seed_means(np.vstack([lost, found.base]), found.prompts, found.seeds)
+    own_recovery = 1.0 - own[:, :-1] / _above_0(own[:, -1:])
+    verdict, p, split = decide_in_each(holds, fails, sign * (own_recovery - share), own_recovery)
     decisive = fails == fails.min() if verdict is Verdict.REFUTED else holds == holds.max()
     worst = int(np.argmin(np.where(decisive, excess.value, np.inf)))
     base = float(means.value[-1])
-    low, high = sorted(share + sign * edge / base for edge in excess.interval(worst))
+    low, high = ratio_interval(clusters, found.base - lost[worst], found.base, at=share)
     estimate = replace(
         excess.estimate(worst),
         value=1.0 - float(means.value[worst]) / base,
         low=low,
         high=high,
-        unit="of the way from base to adapted",
+        unit=f"of the way from base to adapted{criterion.whose}",
     )
     return Finding(
         verdict=verdict,
-        sentence=f"{names[worst]} {estimate}; {criterion.bound} is asked for ({say_p(p)}). {found.said}",
+        sentence=f"{names[worst]} {estimate}; {criterion.bound} is asked for ({say_p(p)}).{split} {found.said}",
         estimate=estimate,
         p_value=p,
     )
@@ -95,16 +107,18 @@ def judge_depth(criterion: RecoveryDepth, measured: Measured) -> Finding:
         )
     bounds = ((criterion.at_least, 1.0), (criterion.at_most, -1.0))
     edges = [(edge, sign) for edge, sign in bounds if edge is not None]
-    holds = max(2 * bootstrap_p(~(sign * (draws - edge) >= -ROUNDING)) for edge, sign in edges)
-    fails = min(2 * len(edges) * bootstrap_p(~(sign * (draws - edge) < -ROUNDING)) for edge, sign in edges)
-    verdict, p = decide(holds, fails)
+    holds = [2 * bootstrap_p(~(sign * (draws - edge) >= -ROUNDING)) for edge, sign in edges]
+    fails = [2 * len(edges) * bootstrap_p(~(sign * (draws - edge) < -ROUNDING)) for edge, sign in edges]
+    own = _depths_by_seed(criterion, found)
+    own_excess = np.stack([sign * (own - edge) for edge, sign in edges], axis=1)
+    verdict, p, split = decide_in_each(holds, fails, own_excess, np.repeat(own[:, None], len(edges), axis=1))
     estimate = _estimate(value, draws, found.clusters)
     n = measured.n_layers
     where = "in no block" if value == 1.0 else f"at L{round(value * n)} of {n}"
     return Finding(
         verdict=verdict,
-        sentence=f"{criterion.level:.0%} of the recovery of {criterion.rows} is reached {where}: {estimate} "
-        f"({say_p(p)}). {found.said}",
+        sentence=f"{criterion.level:.0%} of the recovery{criterion.whose} of {criterion.rows} is reached {where}: "
+        f"{estimate} ({say_p(p)}).{split} {found.said}",
         estimate=estimate,
         p_value=p,
     )
@@ -137,8 +151,8 @@ def judge_depths_agree(criterion: RecoveryDepthsAgree, models: Mapping[str, Meas
     late = f", neither before {criterion.at_least:.2g}" if criterion.at_least else ""
     return Finding(
         verdict=verdict,
-        sentence=f"{criterion.level:.0%} of the recovery is reached at {a:.2f} of the depth in {one} and at {b:.2f} in "
-        f"{two}: a difference of {estimate}; {within:g} is allowed{late} ({say_p(p)}).",
+        sentence=f"{criterion.level:.0%} of the recovery{criterion.whose} is reached at {a:.2f} of the depth in {one} "
+        f"and at {b:.2f} in {two}: a difference of {estimate}; {within:g} is allowed{late} ({say_p(p)}).",
         estimate=estimate,
         p_value=p,
     )
@@ -148,17 +162,22 @@ def _read(criterion: OfRecovery, measured: Measured) -> Carried | Finding:
     """The rows and the base on the prompts above the gate; or why there is nothing to carry over."""
     every = replace(criterion.rows, blocks=EVERY_BLOCK)
     gain = isinstance(criterion, AdapterRecovery) and criterion.take == "gain"
-    rows, base = (
-        read_series(measured, criterion.experiment, Measure(rows=select))
-        for select in (every if gain else criterion.rows, replace(every, on=On.NONE))
+    select = every if gain else criterion.rows
+    rows = read_series(measured, criterion.experiment, Measure(rows=select, metric=criterion.metric))
+    kl = criterion.metric == "kl_nats"
+    base = read_series(
+        measured, criterion.experiment, Measure(rows=replace(every, on=On.NONE), metric=criterion.metric)
     )
-    if problem := rows.problem or base.problem:
+    whole = base if kl else _adapted(criterion, measured)
+    if problem := rows.problem or base.problem or whole.problem:
         return invalid(problem)
-    if rows.prompts != base.prompts:
+    if not rows.prompts == base.prompts == whole.prompts:
         raise MissingEvidence(f"the rows of '{criterion.experiment}' were measured on different prompts")
-    moved = base.values[0]
-    gate = max(criterion.gate_nats, rows.floor_nats)
-    on = moved >= gate
+    left, moved = rows.values, base.values[0]
+    if not kl:
+        left, moved = whole.values[0] - left, whole.values[0] - moved
+    gate = max(criterion.gate_nats, measured.table(criterion.experiment).floor_nats)
+    on = np.abs(moved) >= gate
     kept = tuple(prompt for prompt, keep in zip(rows.prompts, on, strict=True) if keep)
     templates = len({(prompt.family, prompt.template) for prompt in kept})
     said = (
@@ -167,11 +186,38 @@ def _read(criterion: OfRecovery, measured: Measured) -> Carried | Finding:
     )
     if templates < LEAST_TEMPLATES:
         return undecided(f"There is too little to carry over: {said} Templates needed are {LEAST_TEMPLATES}.")
-    return Carried(layers=rows.layers, rows=rows.values[:, on], base=moved[on], prompts=kept, said=said)
+    way = sample(Clusters.of(kept), moved[None, on], criterion.metric)
+    if not kl and min(2 * way.p_above(0, 0.0), 2 * way.p_below(0, 0.0)) > ALPHA:
+        return undecided(
+            f"From base to adapted it is {way.estimate(0)}: no way of which to take a share. {said}"
+        )
+    side = float(np.sign(way.value[0]))
+    return Carried(
+        layers=rows.layers,
+        rows=side * left[:, on],
+        base=side * moved[on],
+        prompts=kept,
+        seeds=seeds_of(rows.prompts),
+        said=said,
+    )
+
+
+def _adapted(criterion: OfRecovery, measured: Measured) -> Series:
+    """The adapted model's own run: measured as such, or as the last block of a curve, which is it.
+
+    Raises MissingEvidence where there is neither.
+    """
+    last = replace(criterion.rows, blocks=BlockSet(layers=(-1,)))
+    found = [replace(criterion.rows, on=On.WHOLE, blocks=EVERY_BLOCK)]
+    found += [replace(last, on=on) for on in (On.LAST, On.ONLY_UP_TO)]
+    for rows in found:
+        with suppress(MissingEvidence):
+            return read_series(measured, criterion.experiment, Measure(rows=rows, metric=criterion.metric))
+    raise MissingEvidence(f"'{criterion.experiment}' holds no row of the adapted model itself")
 
 
 def _lost(criterion: AdapterRecovery, found: Carried) -> tuple[Float[np.ndarray, "asked prompts"], list[str]]:
-    """What of the base's KL is not recovered, per recovery asked for, nats; and its name."""
+    """What of the base's way is not recovered, per recovery asked for, nats; and its name."""
     on = criterion.rows.on
     if criterion.take == "each":
         return found.rows, [f"At L{at}, the adapter {on} recovers" for at in found.layers]
@@ -193,20 +239,35 @@ def _depths(
     criterion: RecoveryDepth | RecoveryDepthsAgree, found: Carried
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
     """The depth, observed and in each resample; NaN where contributions sum to nothing."""
-    means = sample(found.clusters, np.vstack([found.rows, found.base]), "kl_nats")
-    both = np.vstack([means.value, means.draws])
-    recovery = 1.0 - both[:, :-1] / both[:, [-1]]
+    means = sample(found.clusters, np.vstack([found.rows, found.base]), criterion.metric)
+    depth = _depths_of(criterion, np.vstack([means.value, means.draws]))
+    return float(depth[0]), depth[1:]
+
+
+def _depths_by_seed(criterion: RecoveryDepth, found: Carried) -> Float[np.ndarray, " trainings"]:
+    return _depths_of(criterion, seed_means(np.vstack([found.rows, found.base]), found.prompts, found.seeds))
+
+
+def _above_0(way: Float[np.ndarray, "resamples 1"]) -> Float[np.ndarray, "resamples 1"]:
+    """NaN where it is not: a share of it means nothing."""
+    return np.where(way > 0.0, way, np.nan)
+
+
+def _depths_of(
+    criterion: RecoveryDepth | RecoveryDepthsAgree, means: Float[np.ndarray, "resamples rows"]
+) -> Float[np.ndarray, " resamples"]:
+    """The depth by means of every row and, last, of the base; NaN without the latter as well."""
+    recovery = 1.0 - means[:, :-1] / _above_0(means[:, [-1]])
     n = recovery.shape[1]
     if criterion.rows.on.is_curve:
         reached = recovery >= criterion.level - ROUNDING
-        something = np.ones(len(reached), dtype=bool)
+        something = ~np.isnan(recovery).any(axis=1)
     else:
         up_to = np.cumsum(recovery, axis=1)
         something = up_to[:, -1] > 0.0
         reached = up_to >= criterion.level * up_to[:, [-1]] - ROUNDING
     depth = np.where(reached.any(axis=1), reached.argmax(axis=1) / n, 1.0)
-    depth = np.where(something, depth, np.nan)
-    return float(depth[0]), depth[1:]
+    return np.where(something, depth, np.nan)
 
 
 def _estimate(

@@ -1,7 +1,7 @@
 """Judging where adapters are large and where they act: AdapterRatio, BlockCorrelation, ConstantSpread, MedianSide.
 
-Effects are means over prompts, resampled over templates; the trainings are taken as they are, one for each seed. Norms
-are constants of a training and have no interval: what is said of them must hold in every training.
+Effects are means over prompts, resampled over templates; the trainings are taken as they are, one for each seed, and
+what is said of all stands only where each by itself says so. Norms are constants of a training and have no interval.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from harness.statistics.bootstrap import RESAMPLES, Sampled, bootstrap_p, percen
 from harness.statistics.clusters import Clusters
 from harness.statistics.correlation import correlations, permutation_p
 from harness.statistics.estimate import Estimate, format_number, unit_of
+from harness.statistics.ratio import ratio_interval
 from harness.verdicts.adapter_criteria import (
     AdapterRatio,
     BlockCorrelation,
@@ -23,8 +24,8 @@ from harness.verdicts.adapter_criteria import (
     MedianSide,
 )
 from harness.verdicts.adapter_reading import Series, read_series
-from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, invalid, say_p
+from harness.verdicts.trainings import decide_in_each, seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 LEAST_BLOCKS = 4
@@ -35,7 +36,7 @@ ROUNDING = 1e-9
 def judge_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
     """Supported where the mean of part - times x of lies on its side of 0 (each row's, if asked for); refuted beyond.
 
-    One row beyond refutes (Bonferroni). Of constants: in every training, or in none.
+    One row beyond refutes (Bonferroni). In each training as well; of constants, in every training or in none.
     """
     part, of = (read_series(measured, criterion.experiment, m) for m in (criterion.part, criterion.of))
     if problem := part.problem or of.problem:
@@ -57,17 +58,21 @@ def judge_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
     n = len(rows)
     holds = np.array([min(1.0, 2 * excess.p_above(i, 0.0)) for i in range(n)])
     fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])
-    verdict, p = decide(float(holds.max()), float(fails.min()))
+    own = seed_means(np.vstack([rows, whole]), part.prompts)
+    own_excess = criterion.sign * (own[:, :-1] - criterion.times * own[:, -1:])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shown = own[:, :-1] / own[:, -1:]
+    verdict, p, split = decide_in_each(holds, fails, own_excess, shown)
     decisive = fails == fails.min() if verdict is Verdict.REFUTED else holds == holds.max()
     worst = int(np.argmin(np.where(decisive, excess.value, np.inf)))
-    low, high = sorted(criterion.times + criterion.sign * edge / level for edge in excess.interval(worst))
+    low, high = ratio_interval(Clusters.of(part.prompts), rows[worst], whole, at=criterion.times)
     value = float(means.value[worst])
     estimate = replace(excess.estimate(worst), value=value / level, low=low, high=high, unit="times")
     name = f"Of L{part.layers[worst]}, {criterion.part}" if criterion.each else f"The mean {criterion.part}"
     return Finding(
         verdict=verdict,
         sentence=f"{name} is {format_number(value)} {unit_of(part.metric)}, that of {criterion.of.rows} "
-        f"{format_number(level)}: {estimate}; {criterion.bound} is asked for ({say_p(p)}).",
+        f"{format_number(level)}: {estimate}; {criterion.bound} is asked for ({say_p(p)}).{split}",
         estimate=estimate,
         p_value=p,
     )
@@ -118,14 +123,18 @@ def judge_correlation(criterion: BlockCorrelation, measured: Measured) -> Findin
         chance = permutation_p(a, b, clusters.rng("exchanged blocks"), ranks=ranks, given=given)
     edges = [(low, 1.0), (high, -1.0)]
     asked = [(edge, sign) for edge, sign in edges if edge is not None]
-    holds = max(2 * _beyond(draws, value, edge, sign) for edge, sign in asked)
-    fails = min(2 * len(asked) * _beyond(draws, value, edge, -sign) for edge, sign in asked)
-    verdict, p = decide(max(holds, 2 * chance), fails)
+    holds = [max(2 * _beyond(draws, value, edge, sign), 2 * chance) for edge, sign in asked]
+    fails = [2 * len(asked) * _beyond(draws, value, edge, -sign) for edge, sign in asked]
+    own = correlations(_by_training_means(one), _by_training_means(two), ranks=ranks, given=given)
+    own_excess = np.stack([sign * (own - edge) for edge, sign in asked], axis=1)
+    shown = np.repeat(own[:, None], len(asked), axis=1)
+    verdict, p, split = decide_in_each(holds, fails, own_excess, shown)
     estimate = _correlation(criterion, value, draws, clusters)
     said = f"; among exchanged blocks {say_p(chance)}" if low is not None and low >= 0.0 else ""
     return Finding(
         verdict=verdict,
-        sentence=f"Over {len(one.layers)} blocks, {criterion.one} and {criterion.two}: {estimate}{said} ({say_p(p)}).",
+        sentence=f"Over {len(one.layers)} blocks, {criterion.one} and {criterion.two}: {estimate}{said} ({say_p(p)})."
+        + split,
         estimate=estimate,
         p_value=p,
     )
@@ -175,9 +184,14 @@ def judge_median(criterion: MedianSide, measured: Measured) -> Finding:
     value, draws = _means(series)
     lead = draws[:, criterion.layer] - np.median(draws, axis=1)
     observed = float(value[criterion.layer] - np.median(value))
-    verdict, p = decide(
-        2 * _beyond(lead, observed, 0.0, sign, strict=True),
-        2 * _beyond(lead, observed, 0.0, -sign, strict=True),
+    own = seed_means(series.values, series.prompts)
+    own_lead = (own[:, criterion.layer] - np.median(own, axis=1))[:, None]
+    verdict, p, split = decide_in_each(
+        [2 * _beyond(lead, observed, 0.0, sign, strict=True)],
+        [2 * _beyond(lead, observed, 0.0, -sign, strict=True)],
+        sign * own_lead,
+        own_lead,
+        strict=True,
     )
     estimate = _estimate(
         observed, lead, unit_of(series.metric) + " above the median", Clusters.of(series.prompts)
@@ -185,7 +199,7 @@ def judge_median(criterion: MedianSide, measured: Measured) -> Finding:
     return Finding(
         verdict=verdict,
         sentence=f"{criterion.of} is {format_number(float(value[criterion.layer]))} in L{criterion.layer}, "
-        f"{estimate}; {criterion.side} is asked for ({say_p(p)}).",
+        f"{estimate}; {criterion.side} is asked for ({say_p(p)}).{split}",
         estimate=estimate,
         p_value=p,
     )
@@ -240,6 +254,11 @@ def _means(series: Series) -> tuple[Float[np.ndarray, " blocks"], Float[np.ndarr
         return value, value[None]
     sampled: Sampled = sample(Clusters.of(series.prompts), series.values, series.metric)
     return sampled.value, sampled.draws
+
+
+def _by_training_means(series: Series) -> Float[np.ndarray, "trainings blocks"]:
+    """Of each block its mean in each training; of constants their own values."""
+    return series.by_training().T if series.constant else seed_means(series.values, series.prompts)
 
 
 def _beyond(draws: np.ndarray, value: float, edge: float, sign: float, *, strict: bool = False) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import format_number
 from harness.statistics.ranks import spearman
-from harness.verdicts.agreement import Pair, judge_least
+from harness.verdicts.agreement import Pair, judge_least, kept_by_resamples, of_correlation
 from harness.verdicts.cell_criteria import EveryProbe, SomeProbe
 from harness.verdicts.cells import judge_every, judge_some
 from harness.verdicts.patching_criteria import (
@@ -79,14 +80,28 @@ def judge_directions(criterion: DirectionsAgree, measured: Measured) -> Finding:
     if not np.isfinite(value):
         return invalid(f"{criterion.select} gives the same recovery in every block: there are no ranks")
     draws = spearman(brought.draws[:, :n], brought.draws[:, n:], decimals=TIES)
-    pair = Pair(one="denoising", two="noising", value=value, draws=draws, clusters=clusters)
-    found = judge_least([pair], criterion.at_least, "Spearman")
-    assert found.p_value is not None
-    said = (
-        f"Over {n} blocks, denoising and noising by {criterion.select} agree at {found.estimate}; "
-        f"{criterion.at_least:g} is asked for, {say_p(found.p_value)}. {_count(on)}"
+    agree = partial(spearman, decimals=TIES)
+    kept = [
+        kept_by_resamples(brought.value[of], brought.draws[:, of], agree) for of in (slice(n), slice(n, None))
+    ]
+    pair = Pair(
+        one="denoising",
+        two="noising",
+        value=value,
+        draws=draws,
+        clusters=clusters,
+        reliabilities=(of_correlation(kept[0]), of_correlation(kept[1])),
     )
-    return replace(found, sentence=said)
+    found = judge_least(
+        [pair],
+        criterion.at_least,
+        "Spearman",
+        say=lambda estimate, p: (
+            f"Over {n} blocks, denoising and noising by {criterion.select} agree at {estimate}; "
+            f"{criterion.at_least:g} is asked for, {say_p(p)}."
+        ),
+    )
+    return replace(found, sentence=f"{found.sentence} {_count(on)}")
 
 
 def judge_whole_patch(criterion: WholePatchIsOtherRun, measured: Measured) -> Finding:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations, pairwise
 
 import numpy as np
-from jaxtyping import Float
 
 from harness.edits import format_layers
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import Estimate, format_number
 from harness.statistics.ranks import spearman
-from harness.verdicts.agreement import Agreement, Pair, compare, judge_least
+from harness.verdicts.agreement import (
+    Agreement,
+    Pair,
+    compare,
+    judge_least,
+    of_correlation,
+    of_overlap,
+    overlap,
+)
 from harness.verdicts.criterion import ProfileOf
 from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
@@ -81,12 +89,17 @@ def judge_rank_agreement(criterion: RankAgreement, measured: Measured) -> Findin
     for _, profile in profiles:
         if profile.problem:
             return invalid(profile.problem)
-    agree = _overlap(criterion.k) if isinstance(criterion, TopOverlap) else spearman
+    agree: Agreement = spearman
+    reliable: Callable[[float], float] = of_correlation
+    if isinstance(criterion, TopOverlap):
+        agree, reliable = overlap(criterion.k), of_overlap(criterion.k / measured.n_layers)
     pairs = [
-        _compared(agree, _name(one), _name(two), a, b) for (one, a), (two, b) in combinations(profiles, 2)
+        _compared(agree, reliable, _name(one), _name(two), a, b)
+        for (one, a), (two, b) in combinations(profiles, 2)
     ]
-    unit = f"of the top {criterion.k}" if isinstance(criterion, TopOverlap) else "Spearman"
-    return judge_least(pairs, criterion.at_least, unit)
+    if isinstance(criterion, TopOverlap):
+        return judge_least(pairs, criterion.at_least, f"of the top {criterion.k}", most=criterion.k)
+    return judge_least(pairs, criterion.at_least, "Spearman")
 
 
 def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
@@ -124,18 +137,12 @@ def _decided(holds: float, fails: float, sentence: str, estimate: Estimate) -> F
     return Finding(verdict=verdict, sentence=f"{sentence} ({say_p(p)}).", estimate=estimate, p_value=p)
 
 
-def _compared(agree: Agreement, one: str, two: str, a: Profile, b: Profile) -> Pair:
+def _compared(
+    agree: Agreement, reliable: Callable[[float], float], one: str, two: str, a: Profile, b: Profile
+) -> Pair:
     if a.prompts != b.prompts:
         raise MissingEvidence("profiles are compared on the same prompts: measure them in one experiment")
-    return compare(one, two, a.sampled, b.sampled, agree)
-
-
-def _overlap(k: int) -> Agreement:
-    def shared(one: np.ndarray, two: np.ndarray) -> Float[np.ndarray, " resamples"]:
-        tops = [np.argsort(-x, axis=1)[:, :k] for x in (one, two)]
-        return np.asarray((tops[0][:, :, None] == tops[1][:, None, :]).sum(axis=(1, 2)), dtype=float)
-
-    return shared
+    return compare(one, two, a.sampled, b.sampled, agree, reliable)
 
 
 def _name(of: ProfileOf) -> str:

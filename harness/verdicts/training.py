@@ -12,8 +12,7 @@ from harness.edits import Probe
 from harness.effects import Effects, PromptRecord
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import Estimate, format_number
-from harness.verdicts.deciding import decide
+from harness.statistics.estimate import format_number
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.training_criteria import (
     Contrast,
@@ -23,6 +22,7 @@ from harness.verdicts.training_criteria import (
     TrainedSlope,
     TrainedWithin,
 )
+from harness.verdicts.trainings import decide_in_each, say_seeds, seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 _OPPOSITE = {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}
@@ -62,23 +62,25 @@ def judge_contrast(criterion: Contrast, measured: Measured) -> Finding:
     at_least, bound = criterion.at_most is None, criterion.at_most
     bound = criterion.at_least if bound is None else bound
     assert bound is not None
-    p_above, p_below = 2 * found.p_above(0, bound), 2 * found.p_below(0, bound)
-    by_seed = _by_seed(values, table.prompts)
-    above = [mean >= bound for mean in by_seed.values()]
-    p_above, p_below = (p_above if all(above) else 1.0), (p_below if not any(above) else 1.0)
-    verdict, p = decide(p_above, p_below) if at_least else decide(p_below, p_above)
+    sides = [2 * found.p_above(0, bound)], [2 * found.p_below(0, bound)]
+    holds, fails = sides if at_least else sides[::-1]
+    own = seed_means(values[None], table.prompts)
+    verdict, p, _ = decide_in_each(holds, fails, (own - bound) if at_least else (bound - own))
     estimate = replace(found.estimate(0), unit=criterion.units)
     return Finding(
         verdict=verdict,
-        sentence=f"{_capital(criterion.what)} is {estimate}{_say_seeds(by_seed)}; {criterion.said} is asked for "
-        f"({say_p(p)}).",
+        sentence=f"{_capital(criterion.what)} is {estimate}{say_seeds(own[:, 0].tolist())}; {criterion.said} is asked "
+        f"for ({say_p(p)}).",
         estimate=estimate,
         p_value=p,
     )
 
 
 def judge_family_leads(criterion: FamilyLeads, measured: Measured) -> Finding:
-    """Supported: its lead over every other family is above 0, in each seed too; refuted: some other is ahead of it."""
+    """Supported: its lead over every other family is above 0, in each seed too; refuted: some other is ahead of it.
+
+    The estimate is its lead over the strongest of the others.
+    """
     table = measured.table(criterion.experiment)
     names = list(criterion.sums)
     if absent := [family for family in names if family not in table.families]:
@@ -91,7 +93,7 @@ def judge_family_leads(criterion: FamilyLeads, measured: Measured) -> Finding:
     if problem := _problem(values, prompts, criterion.what):
         return invalid(problem)
     rivals = [name for name in names if name != criterion.family]
-    holds, fails = [], []
+    holds, fails, leads, by_seed = [], [], [], []
     for rival in rivals:
         both = [i for i, prompt in enumerate(prompts) if prompt.family in (criterion.family, rival)]
         there = [prompts[i] for i in both]
@@ -99,18 +101,21 @@ def judge_family_leads(criterion: FamilyLeads, measured: Measured) -> Finding:
         # two families weigh a half each: the mean of this is their difference
         lead = 2.0 * sign * side * values[both]
         found = sample(Clusters.of(there), lead[None], criterion.metric)
-        ahead = [mean > 0 for mean in _by_seed(lead, there).values()]
-        holds.append(2 * found.p_above(0, 0.0) if all(ahead) else 1.0)
-        fails.append(2 * found.p_below(0, 0.0) if not any(ahead) else 1.0)
-    verdict, p = decide(max(holds), min(1.0, min(fails) * len(rivals)))
+        holds.append(2 * found.p_above(0, 0.0))
+        fails.append(2 * found.p_below(0, 0.0) * len(rivals))
+        leads.append(found.estimate(0))
+        by_seed.append(seed_means(lead[None], there)[:, 0])
+    verdict, p, split = decide_in_each(holds, fails, np.stack(by_seed, axis=1))
     means = {name: _mean_of(values, prompts, name) for name in names}
     order = sorted(means, key=lambda name: -means[name])
     said = ", ".join(f"{name} {format_number(means[name])}" for name in order)
-    estimate = _estimate_of(values, prompts, criterion.family, criterion.metric)
+    strongest = min(range(len(rivals)), key=lambda i: leads[i].value)
+    lead_by = replace(leads[strongest], unit=f"{leads[strongest].unit} of lead over {rivals[strongest]}")
     return Finding(
         verdict=verdict,
-        sentence=f"{_capital(criterion.what)}: {said}; {criterion.family} is claimed {criterion.which} ({say_p(p)}).",
-        estimate=estimate,
+        sentence=f"{_capital(criterion.what)}: {said}; {criterion.family} is claimed {criterion.which}, and has "
+        f"{lead_by} ({say_p(p)}).{split}",
+        estimate=lead_by,
         p_value=p,
     )
 
@@ -170,25 +175,10 @@ def _problem(values: np.ndarray, prompts: Sequence[PromptRecord], what: str) -> 
     )
 
 
-def _by_seed(values: np.ndarray, prompts: Sequence[PromptRecord]) -> dict[int, float]:
-    """Mean over families and templates, seed by seed."""
-    found = {}
-    for seed in sorted({prompt.seed for prompt in prompts}):
-        keep = [i for i, prompt in enumerate(prompts) if prompt.seed == seed]
-        clusters = Clusters.of([prompts[i] for i in keep])
-        found[seed] = float(clusters.template_means(values[None, keep])[0] @ clusters.weights)
-    return found
-
-
 def _mean_of(values: np.ndarray, prompts: Sequence[PromptRecord], family: str) -> float:
     keep = [i for i, prompt in enumerate(prompts) if prompt.family == family]
     clusters = Clusters.of([prompts[i] for i in keep])
     return float(clusters.template_means(values[None, keep])[0] @ clusters.weights)
-
-
-def _estimate_of(values: np.ndarray, prompts: Sequence[PromptRecord], family: str, metric: str) -> Estimate:
-    keep = [i for i, prompt in enumerate(prompts) if prompt.family == family]
-    return sample(Clusters.of([prompts[i] for i in keep]), values[None, keep], metric).estimate(0)
 
 
 def _per_training(measured: Measured, experiment: str, probe: Probe, metric: str) -> dict[int, float]:
@@ -221,10 +211,6 @@ def _in_every(criterion: TrainedWithin | TrainedSlope, found: dict[int, float], 
 
 def _say(found: dict[int, float]) -> str:
     return ", ".join(f"{format_number(value)} (seed {seed})" for seed, value in found.items())
-
-
-def _say_seeds(by_seed: dict[int, float]) -> str:
-    return f"; by seed {', '.join(map(format_number, by_seed.values()))}" if len(by_seed) > 1 else ""
 
 
 def _capital(text: str) -> str:

@@ -15,9 +15,17 @@ from harness.edits import Exit, format_layers
 from harness.effects import PromptRecord
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, weights_of
 from harness.statistics.clusters import Clusters
+from harness.statistics.correlation import correlations
 from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.profile import DEGENERATE_NATS
-from harness.verdicts.agreement import Pair, judge_least
+from harness.verdicts.agreement import (
+    Pair,
+    judge_least,
+    kept_by_resamples,
+    of_correlation,
+    of_overlap,
+    overlap,
+)
 from harness.verdicts.criterion import ProfileOf
 from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, invalid, say_p
@@ -28,6 +36,7 @@ from harness.verdicts.training_change_criteria import (
     ChangeTop,
     OnChange,
 )
+from harness.verdicts.trainings import decide_in_each, seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
 PERMUTATIONS = 9_999
@@ -36,7 +45,10 @@ RESAMPLES_OF_RANKS = 1_999
 
 
 def judge_change_top(criterion: ChangeTop, measured: Measured) -> Finding:
-    """The overlap of the layers that rise most with those named, with the percentile interval of its resamples."""
+    """The overlap of the layers that rise most with those named, with the percentile interval of its resamples.
+
+    Noise is in the change alone: those named have none.
+    """
     change = _change(criterion, measured)
     change.check_layers(criterion.layers)
     if change.problem:
@@ -48,42 +60,66 @@ def judge_change_top(criterion: ChangeTop, measured: Measured) -> Finding:
         return np.asarray(np.isin(top, named).sum(axis=1), dtype=float)
 
     top = tuple(sorted(np.argsort(-change.value, kind="stable")[:k].tolist()))
+    kept = kept_by_resamples(change.value, change.draws, overlap(k))
     pair = Pair(
         one="rise",
         two="named",
         value=float(shared(change.value[None])[0]),
         draws=shared(change.draws),
         clusters=change.clusters,
+        reliabilities=(of_overlap(k / len(change.value))(kept), 1.0),
+        by_seed=tuple(shared(change.by_seed).tolist()),
     )
-    found = judge_least([pair], criterion.at_least, f"of {format_layers(criterion.layers)}", most=k)
-    assert found.p_value is not None
-    said = f"{format_layers(top)} rise most: {found.estimate}; {criterion.at_least} are asked for"
-    return replace(found, sentence=f"{said} ({say_p(found.p_value)}).")
+    return judge_least(
+        [pair],
+        criterion.at_least,
+        f"of {format_layers(criterion.layers)}",
+        most=k,
+        say=lambda estimate, p: (
+            f"{format_layers(top)} rise most: {estimate}; {criterion.at_least} are asked for ({say_p(p)})."
+        ),
+    )
 
 
 def judge_stands_out(criterion: ChangeStandsOut, measured: Measured) -> Finding:
     """Supported: each named layer's distance from the mean change is large enough; refuted: some one's is not.
 
-    Noise spreads the layers of a resample and lowers the distances: refuted only where the observed one is too low.
+    Noise spreads the layers and lowers the distances, by the root of the change's reliability, and those of a resample
+    once more: refuted only where the observed one is too low for that.
     """
     change = _change(criterion, measured)
     change.check_layers(criterion.layers)
     if change.problem:
         return invalid(change.problem)
     values, draws = _standardised(change.value[None])[0], _standardised(change.draws)
+    own = _standardised(change.by_seed)
+    reliability = _least_reliability(change)
     pairs = [
-        Pair(one=f"L{at}", two="", value=float(values[at]), draws=draws[:, at], clusters=change.clusters)
+        Pair(
+            one=f"L{at}",
+            two="the mean layer",
+            value=float(values[at]),
+            draws=draws[:, at],
+            clusters=change.clusters,
+            reliabilities=(reliability, 1.0),
+            by_seed=tuple(own[:, at].tolist()),
+        )
         for at in criterion.layers
     ]
-    found = judge_least(pairs, criterion.at_least, "standard deviations above the mean layer", most=math.inf)
-    assert found.p_value is not None
     least = min(pairs, key=lambda pair: pair.value)
     mean, spread = float(change.value.mean()), float(change.value.std())
     said = (
-        f"The layers change by {format_number(mean)} on average (standard deviation {format_number(spread)}); "
-        f"{least.one} is {found.estimate}; {criterion.at_least:g} is asked for"
+        f"The layers change by {format_number(mean)} on average (standard deviation {format_number(spread)})"
     )
-    return replace(found, sentence=f"{said} ({say_p(found.p_value)}).")
+    return judge_least(
+        pairs,
+        criterion.at_least,
+        "standard deviations above the mean layer",
+        most=math.inf,
+        say=lambda estimate, p: (
+            f"{said}; {least.one} is {estimate}; {criterion.at_least:g} is asked for ({say_p(p)})."
+        ),
+    )
 
 
 def judge_change_gini(criterion: ChangeGini, measured: Measured) -> Finding:
@@ -97,23 +133,28 @@ def judge_change_gini(criterion: ChangeGini, measured: Measured) -> Finding:
         return invalid(change.problem)
     value, draws = float(gini(change.value[None])[0]), gini(change.draws)
     p_holds = 2 * bootstrap_p(~(draws <= criterion.at_most)) if value <= criterion.at_most else 1.0
-    verdict, p = decide(p_holds, _p_uneven(change, criterion.at_most))
+    own = gini(change.by_seed)[:, None]
+    verdict, p, split = decide_in_each(
+        [p_holds], [_p_uneven(change, criterion.at_most)], criterion.at_most - own, own
+    )
     low, high = percentile_interval(draws)
     estimate = _estimate(change.clusters, value, low, high, "Gini")
     most = int(np.argmax(np.abs(change.value)))
     return Finding(
         verdict=verdict,
         sentence=f"The change over layers has {estimate}, with {format_number(change.value[most])} at L{most}; "
-        f"{criterion.at_most:g} is allowed ({say_p(p)}).",
+        f"{criterion.at_most:g} is allowed ({say_p(p)}).{split}",
         estimate=estimate,
         p_value=p,
     )
 
 
 def judge_changes_differ(criterion: ChangesDiffer, measured: Measured) -> Finding:
-    """Supported: the gap of distances is beyond chance by permutation. Refuted: its interval lies below the margin.
+    """Supported: the gap of distances is beyond chance by permutation, and its interval lies above the margin.
 
-    Distance is 1 - Spearman. Under the null hypothesis the names of the states can be exchanged within each seed.
+    Distance is 1 - Spearman. Under the null hypothesis the names of the states can be exchanged within each seed; what
+    templates that recur over the seeds add is not chance to it, so that alone it would find gaps below the margin.
+    Refuted: the interval lies below the margin, with the resamples mirrored in the observed gap as well.
     """
     changes = {}
     for name, after in criterion.after.items():
@@ -138,13 +179,9 @@ def judge_changes_differ(criterion: ChangesDiffer, measured: Measured) -> Findin
     rng = clusters.rng("names within seeds")
     p_chance = min(1.0, 2 * bootstrap_p(_permuted_within(apart, rng) <= within + 1e-12))
     low, high = percentile_interval(draws)
-    p_small = 2 * bootstrap_p(~(draws < criterion.margin))
-    if p_chance <= ALPHA and gap >= criterion.margin:
-        verdict, p = Verdict.SUPPORTED, p_chance
-    elif p_small <= ALPHA and gap < criterion.margin:
-        verdict, p = Verdict.REFUTED, p_small
-    else:
-        verdict, p = Verdict.INCONCLUSIVE, p_chance
+    p_large = 2 * bootstrap_p(~(draws >= criterion.margin)) if gap >= criterion.margin else 1.0
+    p_small = max(2 * bootstrap_p(~(x < criterion.margin)) for x in (draws, 2 * gap - draws))
+    verdict, p = decide(max(p_chance, p_large), p_small)
     estimate = _estimate(clusters, gap, low, high, "of a rank correlation")
     return Finding(
         verdict=verdict,
@@ -214,6 +251,11 @@ class Change:
         """Mean of each layer in resamples of the templates."""
         return np.asarray(weights_of(self.clusters) @ self._template_means.T)
 
+    @cached_property
+    def by_seed(self) -> Float[np.ndarray, "trainings layers"]:
+        """Mean of each layer in each training."""
+        return seed_means(self.values, self.prompts)
+
     def of_seed(self, seed: int) -> Change:
         """On the prompts of one seed."""
         keep = [i for i, prompt in enumerate(self.prompts) if prompt.seed == seed]
@@ -276,6 +318,15 @@ def _standardised(profiles: Float[np.ndarray, "resamples layers"]) -> Float[np.n
     with np.errstate(invalid="ignore", divide="ignore"):
         centred = profiles - profiles.mean(axis=1, keepdims=True)
         return np.asarray(centred / profiles.std(axis=1, keepdims=True))
+
+
+def _least_reliability(change: Change) -> float:
+    """That of the change, less what chance gives: so many layers of noise alone spread by so much more at times."""
+    from scipy.stats import chi2
+
+    found = of_correlation(kept_by_resamples(change.value, change.draws, correlations))
+    freedom = len(change.value) - 1
+    return max(0.0, 1.0 - (1.0 - found) * float(chi2.ppf(1 - ALPHA / 2, freedom)) / freedom)
 
 
 def _ranks(profiles: Float[np.ndarray, "resamples layers"]) -> Float[np.ndarray, "resamples layers"]:
