@@ -18,7 +18,6 @@ from harness.edits import Probe
 from harness.experiments import EXPERIMENTS
 from harness.experiments.definition import SEEDS, Experiment
 from harness.planted.writers import N_HEADS
-from harness.protocols import Protocol
 from harness.statistics.ranks import spearman
 from harness.verdicts.criteria import SingleCriterion
 from harness.verdicts.selectors import Selector
@@ -59,7 +58,7 @@ class Asked:
 
     def probes(self, experiment: str, select: Selector) -> tuple[Probe, ...]:
         """The experiment's probes that a criterion selects."""
-        every = EXPERIMENTS[experiment].probes(Protocol.SOUND, self.anatomy)
+        every = EXPERIMENTS[experiment].probes(self.card.protocol, self.anatomy)
         return tuple(probe for probe in every if select.keep(probe, self.n_layers))
 
     def n_families(self, experiment: Experiment) -> int:

@@ -15,6 +15,7 @@ so that probes of one group (a block under several ablations, a direction at sev
 
 The ranges that `random_noise` draws from hold most of what was recorded of SmolLM2-135M: within a family, log KL
 scatters with a standard deviation of 0.6 to 1.3, gains of steering with 0.3 to 1 nats, recoveries with 0.03 to 0.3.
+Chapters that scatter otherwise say so beside their tables.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.random import Generator
 
+from harness.adapters.items import held_out
 from harness.calibration.pool import Tokens
 from harness.edits import Probe
 from harness.effects import Effects, PromptRecord
@@ -38,6 +40,8 @@ from tasks.prompts import Prompt
 from tasks.sampling import draw_suite
 from tasks.spots import find_spots
 
+APART = 1_000
+"""Ends the seed of numbers that are independent of a sampler's own; no number of seeds."""
 SKEW = 0.7
 """Of signed values: that of exp(0.7 z)."""
 
@@ -56,11 +60,17 @@ class Noise:
     grouped: float
 
 
-def random_noise(rng: Generator, *, sd: tuple[float, float] = (0.3, 0.8)) -> Noise:
-    """One model's noise; `sd` is the range of that of signed values."""
+LOG_SD = (0.6, 1.3)
+"""Range of the standard deviation of the logarithm of skewed values."""
+
+
+def random_noise(
+    rng: Generator, *, sd: tuple[float, float] = (0.3, 0.8), log_sd: tuple[float, float] = LOG_SD
+) -> Noise:
+    """One model's noise; `sd` is the range of that of signed values, `log_sd` that of skewed ones."""
     common = float(rng.uniform(0.0, 0.5))
     return Noise(
-        log_sd=float(rng.uniform(0.6, 1.3)),
+        log_sd=float(rng.uniform(*log_sd)),
         sd=float(rng.uniform(*sd)),
         by_template=float(rng.uniform(0.3, 0.9)),
         common=common,
@@ -83,7 +93,11 @@ class Suite:
         key = experiment.name, seed
         if key not in self._known:
             drawn = draw_suite(
-                experiment.suite, n_per_family=experiment.prompts_per_family, seed=seed, encode=self._tokens
+                experiment.suite,
+                n_per_family=experiment.prompts_per_family,
+                seed=seed,
+                encode=self._tokens,
+                verify=held_out if experiment.held_out else None,
             )
             self._known[key] = tuple(
                 _record(experiment, pair.clean, seed, self._tokens)
@@ -132,13 +146,17 @@ class Sampler:
         return np.asarray(np.broadcast_to(means, (len(means), len(names)))[:, column], dtype=float)
 
     def positive(
-        self, prompts: Sequence[PromptRecord], means: Means, groups: Sequence[int]
+        self,
+        prompts: Sequence[PromptRecord],
+        means: Means,
+        groups: Sequence[int],
+        scale: Sequence[float] | None = None,
     ) -> Float[np.ndarray, "probes prompts"]:
-        """Skewed values above 0."""
+        """Skewed values above 0; `scale` multiplies the standard deviation of each probe's logarithm."""
         exact = self.exact(prompts, means)
         if self.noise is None:
             return exact
-        s = self.noise.log_sd
+        s = self.noise.log_sd * (1.0 if scale is None else np.array(scale)[:, None])
         return np.asarray(exact * np.exp(s * self._normal(prompts, groups) - s**2 / 2))
 
     def signed(
@@ -166,6 +184,17 @@ class Sampler:
     def uniform(self, low: float, high: float, n: int) -> Float[np.ndarray, " prompts"]:
         """Numbers that are no effect: the unedited run's."""
         return np.random.default_rng([*self._seed, 1]).uniform(low, high, size=n)
+
+    def apart(self) -> Sampler:
+        """Another on the same prompts, whose numbers are independent of this one's."""
+        return Sampler(self.suite, self.noise, (*self._seed, APART), self.n_seeds)
+
+    def trained(self, seed: int, name: str, log_sd: float) -> float:
+        """By what factor one training differs from the mean training, 1 without noise; log-normal, of mean 1."""
+        if self.noise is None:
+            return 1.0
+        rng = np.random.default_rng([*self._seed, zlib.crc32(f"training {seed} of {name}".encode())])
+        return float(np.exp(log_sd * rng.standard_normal() - log_sd**2 / 2))
 
     def _normal(
         self, prompts: Sequence[PromptRecord], groups: Sequence[int]

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.calibration.chapters import Case
 from harness.claim import Claim
 from harness.experiments import EXPERIMENTS
+from harness.verdicts.criteria import AnyCriterion, Not, OfFamilies
 
 _ROOT = Path(__file__).parents[2]
 _OWN = ("harness", "tasks")
@@ -42,7 +43,7 @@ _COMPUTED = (
 )
 """What they import for a trial whose effects are the closed form's."""
 _OTHER_ROWS = ("harness.adapters.values",)
-"""What `harness.edits` names for rows of tables that no trial has."""
+"""What `harness.edits` names for rows that only the tables of adapters have."""
 _COMMON = (
     *_UNFOLLOWED,
     "harness.calibration.cards",
@@ -71,15 +72,19 @@ def stamp(case: Case, claims: Mapping[str, Claim], *, measured: bool) -> str:
     """Ten digits; of a `measured` trial the engine counts too."""
     asked = [claims[name] for name in sorted(claims) if case.asks(name)]
     criteria = [(claim.id, str(p), c) for claim in asked for p, cs in claim.criteria.items() for c in cs]
+    parts = [part for _, _, criterion in criteria for part in _parts(criterion)]
     roots = {
         *_COMMON,
         *(_COMPUTED if case.make else ()),
         *(_ENGINE if measured else ()),
         *(f"harness.planted.{kind}" for kind in case.kinds),
     }
-    for _, _, criterion in criteria:
+    for criterion in parts:
         roots |= {type(criterion).__module__, *judged_in(type(criterion).__name__)}
         roots |= {EXPERIMENTS[name].probes.__module__ for name in criterion.experiments}
+        roots |= (
+            {*_OTHER_ROWS} if any(EXPERIMENTS[name].adapters for name in criterion.experiments) else set()
+        )
     functions = [f for f in (case.make, getattr(case, "table", None), *case.code) if f is not None]
     digest = hashlib.sha256(repr([(i, p, repr(c)) for i, p, c in criteria]).encode())
     digest.update(_judging().encode())
@@ -96,13 +101,20 @@ def stamp(case: Case, claims: Mapping[str, Claim], *, measured: bool) -> str:
     return digest.hexdigest()[:10]
 
 
+def _parts(criterion: AnyCriterion) -> tuple[AnyCriterion, ...]:
+    """A criterion, and the one that it is asked of some families, or denies."""
+    inner = _parts(criterion.criterion) if isinstance(criterion, OfFamilies | Not) else ()
+    return (criterion, *inner)
+
+
 def closure(modules: Iterable[str]) -> frozenset[str]:
     """These modules and all of harness and tasks that they import, lists left out."""
     found: set[str] = set()
     waiting = list(modules)
+    left_out = {*_LISTS, *_NOT_DECIDING, *(name for name in _OTHER_ROWS if name not in waiting)}
     while waiting:
         name = waiting.pop()
-        if name not in found and name not in (*_LISTS, *_NOT_DECIDING, *_OTHER_ROWS):
+        if name not in found and name not in left_out:
             found.add(name)
             waiting += [] if name in _UNFOLLOWED else _imports(name)
     return frozenset(found)

@@ -20,18 +20,21 @@ from typing import Any
 
 import numpy as np
 
+from harness.calibration import tables_of_adapters as adapters
 from harness.calibration import tables_of_blocks as blocks
 from harness.calibration import tables_of_positions as positions
 from harness.calibration import tables_of_steering as steering
+from harness.calibration import tables_of_training as training
 from harness.calibration.asked import Asked, Made, Make
 from harness.calibration.cards import Card, card
 from harness.calibration.chapters import EXIT, HEADS, HUB, SKIP, Case
 from harness.calibration.models import Workshop
 from harness.calibration.pool import Tokens
-from harness.calibration.population import Sampler, Suite, json_of, random_noise
+from harness.calibration.population import LOG_SD, Sampler, Suite, json_of, random_noise
 from harness.calibration.table_truth import table_size
 from harness.calibration.trials import MOST_SIZE, SEED, trial_id
 from harness.experiments.definition import SEEDS
+from harness.protocols import Protocol
 from harness.verdicts.judging import judge
 
 SUBLAYERS, POSITIONS, PATCHING, STEERING, KNOCKOUT, ROBUSTNESS = (
@@ -41,6 +44,13 @@ SUBLAYERS, POSITIONS, PATCHING, STEERING, KNOCKOUT, ROBUSTNESS = (
     "10. Steering",
     "11. Skill knockout",
     "12. Length, wording and breadth",
+)
+NORMS, TRANSFER, TRAINED, SWEEPS, STEPS = (
+    "13. Adapter norms and effects",
+    "14. Transfer of adapted activations",
+    "15. What training changes",
+    "16. Rank and modules",
+    "17. Training step by step",
 )
 FALSE = (0.3, 0.7, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99)
 TRUE = (1.05, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
@@ -58,7 +68,9 @@ class TableCase(Case):
 
     table: Make
     sd: tuple[float, float] = GAINED_SD
+    log_sd: tuple[float, float] = LOG_SD
     least_layers: int = LAYERS[0]
+    protocol: Protocol = Protocol.SOUND
 
 
 @lru_cache(maxsize=2)
@@ -71,7 +83,7 @@ def run_table(shop: Workshop, case: Case, target: float, index: int) -> dict[str
     assert isinstance(case, TableCase)
     start = time.process_time()
     key = [SEED, zlib.crc32(case.name.encode()), round(1000 * target), index]
-    one = card(shop.claims, case.name)
+    one = card(shop.claims, case.name, case.protocol)
     asked = made_up(shop, case, one, target, np.random.default_rng(key))
     made = case.table(asked)
     made = made if isinstance(made, Made) else Made(population=made)
@@ -102,7 +114,7 @@ def made_up(shop: Workshop, case: TableCase, one: Card, target: float, rng: np.r
         n_layers=int(rng.integers(case.least_layers, LAYERS[1])),
         rng=rng,
         suite=_suite(shop.tokens),
-        noise=random_noise(rng, sd=case.sd),
+        noise=random_noise(rng, sd=case.sd, log_sd=case.log_sd),
     )
 
 
@@ -121,6 +133,9 @@ def _cases(
     makers: dict[str, Make],
     sd: tuple[float, float] = GAINED_SD,
     least_layers: int = LAYERS[0],
+    *,
+    log_sd: tuple[float, float] = LOG_SD,
+    protocol: Protocol = Protocol.SOUND,
 ) -> tuple[TableCase, ...]:
     """A case a card, so many models for each target."""
     return tuple(
@@ -134,7 +149,9 @@ def _cases(
             cards=(name,),
             code=(run_table,),
             sd=sd,
+            log_sd=log_sd,
             least_layers=least_layers,
+            protocol=protocol,
         )
         for name, make in makers.items()
     )
@@ -241,12 +258,72 @@ TABLE_CASES: tuple[TableCase, ...] = (
             "breadth-hub-stays": blocks.same_top,
             "one-prompt-a-family-misleads": blocks.one_prompt,
             "length-steering-rises": steering.rising,
+            "length-steering-weakens": steering.weakening,
         },
     ),
     *_cases(
         ROBUSTNESS,
         10,
         {"length-profile-agrees": blocks.agreeing, "wording-profile-agrees": blocks.agreeing},
+        least_layers=RANKED,
+    ),
+    *_cases(
+        NORMS,
+        12,
+        {"adapter-norm-tells-effect": adapters.correlated, "adapter-norm-beyond-depth": adapters.correlated},
+        least_layers=RANKED,
+        log_sd=adapters.LOG_SD,
+    ),
+    *_cases(
+        NORMS,
+        12,
+        {"adapter-pasted-effect-rises": adapters.compared},
+        log_sd=adapters.LOG_SD,
+        protocol=Protocol.PUBLISHED,
+    ),
+    *_cases(
+        NORMS,
+        12,
+        dict.fromkeys(
+            ("adapter-acts-late", "adapter-outweighs-random", "adapter-one-block-little"), adapters.compared
+        ),
+        log_sd=adapters.LOG_SD,
+    ),
+    *_cases(TRANSFER, 14, {"transfer-half-by-the-middle": adapters.reached}, protocol=Protocol.PUBLISHED),
+    *_cases(
+        TRANSFER,
+        14,
+        {
+            "transfer-contributions-late": adapters.reached,
+            "transfer-one-block-not-enough": adapters.recovered,
+            "transfer-last-token-late": adapters.reached,
+        },
+    ),
+    *_cases(
+        TRAINED,
+        10,
+        {
+            "training-raises-json": training.raised,
+            "training-raises-each-skill": training.raised,
+            "training-random-update-inert": training.raised,
+            "training-spares-other-skills": training.raised,
+            "training-json-moves-json-most": training.leading,
+            "stacking-average-is-a-low-bar": training.outdone,
+        },
+        training.GAINED_SD,
+    ),
+    *_cases(TRAINED, 10, {"training-skills-differ-in-layers": training.differing}, least_layers=RANKED),
+    *_cases(
+        SWEEPS,
+        28,
+        dict.fromkeys(("lora-o-alone-suffices", "lora-half-the-rank-suffices"), training.outdone),
+        training.GAINED_SD,
+    ),
+    *_cases(STEPS, 18, {"training-most-by-step-10": training.outdone}, training.GAINED_SD),
+    *_cases(
+        STEPS,
+        18,
+        {"training-profile-was-there": training.ranked, "training-top-was-there": training.sharing_top},
         least_layers=RANKED,
     ),
 )

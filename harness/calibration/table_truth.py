@@ -5,9 +5,13 @@
     an order, a factor, a peak     ratio of the two means, over the factor
     a rank correlation of b        (1 - b) / (1 - correlation); "at most -b": with the signs turned
     a sign                         1 + mean / LEAST_SLOPE
+    a share that is lost           1 + (share x mean - other mean) / LEAST_SLOPE, where the mean is largest
     a margin, a gain, a drop       mean / bound
     so many of the top k           number shared / number asked for
     the same top everywhere        least ratio of that layer to another, over conditions
+    on some families' prompts      that of the criterion, on their prompts
+
+Those of adapters are in `harness.calibration.truth_of_adapters`.
 
 Of several probes the smallest size where all must hold, the largest where one must; of blocks ("some block") the
 largest.
@@ -22,25 +26,34 @@ from itertools import combinations, pairwise
 import numpy as np
 from jaxtyping import Float
 
+from harness.calibration.table_means import agreement_size, family_mean
 from harness.calibration.truth import bound_size
-from harness.effects import PromptRecord
+from harness.calibration.truth_of_adapters import adapter_size
 from harness.experiments.patching import DENOISING, NOISING
 from harness.patching import RECOVERY, recovered
 from harness.statistics.ranks import spearman
 from harness.steering import Kind, read_steering
 from harness.verdicts.criteria import (
+    AdapterRatio,
+    AdapterRecovery,
     BeatsControls,
+    BlockCorrelation,
+    ChangesDiffer,
+    Contrast,
     DirectionsAgree,
     EffectOrder,
     EveryProbe,
     ExtremeLayer,
+    FamilyLeads,
     HubIs,
     KlFallsWithDepth,
     KnockoutBeatsRandom,
     KnockoutSelects,
+    OfFamilies,
     ProfilesAgree,
     RankAgreement,
     RecoveryBound,
+    RecoveryDepth,
     SameTop,
     SingleCriterion,
     SomeProbe,
@@ -48,6 +61,7 @@ from harness.verdicts.criteria import (
     SteeringGain,
     SteeringMoves,
     SteeringSlope,
+    SteeringWeakens,
     TopOverlap,
 )
 from harness.verdicts.knockout import comparable
@@ -56,12 +70,10 @@ from harness.verdicts.robustness import read_condition
 from harness.verdicts.selectors import Edges, Spotted
 from harness.verdicts.steering_criteria import Gain
 from harness.verdicts.steering_table import SteeringTable, read_table
+from harness.verdicts.training import of_families
 
 LEAST_SLOPE = 0.2
 """Nats per length of the stream: the least effect, 0.1 nats, of half a length."""
-
-Values = Float[np.ndarray, "*rows prompts"]
-Prompts = Sequence[PromptRecord]
 
 
 def table_size(criterion: SingleCriterion, tables: Tables, n_layers: int) -> float:
@@ -81,24 +93,25 @@ def table_size(criterion: SingleCriterion, tables: Tables, n_layers: int) -> flo
             return _same_top(criterion, view)
         case SteeringGain() | SteeringSlope() | BeatsControls() | SteeringMoves():
             return _steered(criterion, view)
+        case SteeringWeakens():
+            return _weakened(criterion, view)
         case KnockoutSelects() | KnockoutBeatsRandom():
             return _knocked_out(criterion, view)
+        case OfFamilies():
+            return table_size(criterion.criterion, of_families(criterion, view).tables, n_layers)
+        case (
+            AdapterRatio()
+            | BlockCorrelation()
+            | AdapterRecovery()
+            | RecoveryDepth()
+            | Contrast()
+            | FamilyLeads()
+            | ChangesDiffer()
+        ):
+            return adapter_size(criterion, view)
     raise TypeError(
         f"no truth is defined for {type(criterion).__name__}: teach harness/calibration/table_truth.py"
     )
-
-
-def family_mean(values: Values, prompts: Prompts) -> Float[np.ndarray, " *rows"]:
-    """Mean over families of the mean over a family's prompts."""
-    families = np.array([prompt.family for prompt in prompts])
-    return np.asarray(
-        np.mean([values[..., families == family].mean(axis=-1) for family in sorted(set(families))], axis=0)
-    )
-
-
-def agreement_size(at_least: float, correlation: float) -> float:
-    """Of a correlation that is to be at least this."""
-    return (1.0 - at_least) / (1.0 - correlation) if correlation < 1.0 else math.inf
 
 
 def _bounded(criterion: HubIs | EveryProbe | SomeProbe | RecoveryBound, view: Measured) -> float:
@@ -227,6 +240,21 @@ def _steered(
             rival = max(_toughest(random, criterion.random_share), *others)
             sizes.append((own - rival) / criterion.margin_nats)
     return max(sizes)
+
+
+def _weakened(criterion: SteeringWeakens, view: Measured) -> float:
+    """At the block with the largest slope where it is strong; no truer than that there is a slope."""
+    strong, weak = (read_table(view, name) for name in criterion.experiments)
+
+    def slopes(table: SteeringTable) -> np.ndarray:
+        prompts = [p for p, kept in zip(table.prompts, table.of_skill, strict=True) if kept]
+        values = [table.slope((b,), criterion.gain, criterion.window)[table.of_skill] for b in strong.blocks]
+        return np.array([float(family_mean(of_block, prompts)) for of_block in values])
+
+    own, other = slopes(strong), slopes(weak)
+    best = int(own.argmax())
+    lost = criterion.factor * own[best] - other[best]
+    return 1.0 + float(min(own[best], lost)) / LEAST_SLOPE
 
 
 def _toughest(controls: Sequence[float], share: float) -> float:

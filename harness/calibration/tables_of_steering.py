@@ -23,7 +23,7 @@ from harness.edits import Edit
 from harness.experiments import EXPERIMENTS
 from harness.experiments.definition import Experiment
 from harness.protocols import Protocol
-from harness.steering import Direction, Kind, Steering, families_of, read_steering, side
+from harness.steering import Direction, Kind, Steering, controlled_blocks, families_of, read_steering, side
 from harness.verdicts.criteria import (
     BeatsControls,
     EveryProbe,
@@ -33,6 +33,7 @@ from harness.verdicts.criteria import (
     SteeringGain,
     SteeringMoves,
     SteeringSlope,
+    SteeringWeakens,
 )
 
 REFERENCE = 0.5
@@ -62,6 +63,18 @@ def rising(asked: Asked) -> Population:
         return _steered(asked, criteria[i].experiment, lambda n: _lower(asked.rng, n, best, 0.6))
 
     return together(*(of_table(i) for i in range(len(criteria))))
+
+
+def weakening(asked: Asked) -> Population:
+    """A slope where it is strong, and at every block one share of it where it is weak."""
+    (criterion,) = asked.the(SteeringWeakens)
+    best = float(asked.rng.uniform(2.0, 4.0))
+    share = criterion.factor - LEAST_SLOPE * (asked.target - 1.0) / best
+    gains = _lower(asked.rng, len(controlled_blocks(asked.n_layers)), REFERENCE * best, 0.6)
+    return together(
+        _steered(asked, criterion.strong, lambda _: gains),
+        _steered(asked, criterion.weak, lambda _: share * gains),
+    )
 
 
 def beating(asked: Asked) -> Population:

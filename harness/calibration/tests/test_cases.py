@@ -28,23 +28,17 @@ from harness.calibration.table_cases import (
     run_table,
     truth,
 )
-from harness.calibration.table_truth import family_mean, table_size
+from harness.calibration.table_means import family_mean
+from harness.calibration.table_truth import table_size
 from harness.calibration.tables_of_blocks import share_misled
 from harness.claim import EVERY_MODEL
 from harness.experiments import EXPERIMENTS
 from harness.protocols import Protocol
 
 CARDS = Path(__file__).parents[3] / "claims"
-_NEW = "written after the last run of trials: its cards are not tried yet"
 EXEMPT: dict[str, str] = dict.fromkeys(
-    (
-        "13. Adapter norms and effects",
-        "14. Transfer of adapted activations",
-        "15. What training changes",
-        "16. Rank and modules",
-        "17. Training step by step",
-    ),
-    _NEW,
+    ("18. Where an adapter stands", "19. Skills of deobfuscation"),
+    "written after the last run of trials, and without cases yet",
 )
 """Chapter -> why it has no error rate."""
 
@@ -88,22 +82,32 @@ def test_chapters_are_sorted_by_number() -> None:
     assert {"1/lead", "10/steering-facts-raised", "12/length-hub-stays"} <= ids
 
 
+RANKS_ALONE = (
+    "adapter-norm-tells-effect",
+    "training-profile-was-there",
+    "training-skills-differ-in-layers",
+)
+"""Cases of which only orders of a few blocks can be chosen."""
 FAST = [c for c in TABLE_CASES if c.name not in ("ablation-attention-agrees", "breadth-hub-stays")]
 
 
 @pytest.mark.parametrize("case", FAST, ids=lambda case: case.name)
 def test_a_table_is_as_true_as_asked(case: TableCase, shop: Workshop) -> None:
-    one = card(shop.claims, case.name)
+    one = card(shop.claims, case.name, case.protocol)
     for target in (0.9, 1.5):
         key = [1, 2, 3]
         asked = made_up(shop, case, one, target, np.random.default_rng(7))
         made = case.table(asked)
         found = truth(asked, made if isinstance(made, Made) else Made(population=made), key)
-        if case.name == "ablation-rank-preserved":  # one, two or three of the three
+        if case.name in (
+            "ablation-rank-preserved",
+            "training-top-was-there",
+        ):  # one, two or three of the three
             assert found in (0.5, 1.5)
             continue
         loose = "agrees" in case.name or "agree" in case.name or case.name in ("ablation-zero-largest",)
         loose |= "depth" in case.name or case.name == "one-prompt-a-family-misleads"
+        loose |= case.name in RANKS_ALONE
         assert found == pytest.approx(target, rel=0.15 if loose else 1e-3)
         assert (found < 1.0) == (target < 1.0)
 
@@ -214,6 +218,10 @@ def other_source(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         ("harness.planted.copy_head", "copies a nat", "lead"),
         ("harness.experiments.steering", "steering-facts-raised", "lead"),
         ("harness.calibration.tables_of_blocks", "ablation-mean-agrees", "position-first-leads"),
+        ("harness.calibration.tables_of_adapters", "adapter-acts-late", "position-first-leads"),
+        ("harness.adapters.values", "adapter-acts-late", "position-first-leads"),
+        ("harness.verdicts.sublayers", "training-profile-was-there", "training-most-by-step-10"),
+        ("harness.verdicts.adapter_recovery", "transfer-one-block-not-enough", "adapter-acts-late"),
     ],
 )
 def test_a_stamp_changes_with_what_decides_the_case(

@@ -1,0 +1,195 @@
+"""Made-up tables of the chapters on where adapters act (13) and on what can be carried over (14).
+
+Blocks' norms differ from training to training as those of SmolLM2-135M do. By what factor a whole training does more
+than another does not matter here: ratios and correlations are of rows of one adapter.
+
+What a graft does not recover of a prompt scatters about its mean, independently of how far the adapter moves that
+prompt: so recoveries are the same above any gate. The more is recovered, the more the rest scatters, as recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.calibration.asked import Asked, Levels, below, random_levels, wanted_correlation
+from harness.calibration.population import Population, Sampler, Tables, effects, spread
+from harness.edits import Probe
+from harness.effects import PromptRecord
+from harness.experiments import EXPERIMENTS
+from harness.statistics.correlation import correlations
+from harness.verdicts.adapter_selectors import EVERY_BLOCK, AdapterRows, On
+from harness.verdicts.criteria import AdapterRatio, AdapterRecovery, BlockCorrelation, RecoveryDepth
+from harness.verdicts.selectors import Selector
+
+LOG_SD = (0.8, 1.6)
+"""Standard deviation, within a family, of log KL with an adapter partly on or off: recorded are 0.9 to 1.9."""
+NORM, NORM_SD, TRAINED_NORM_SD = 0.43, 0.13, 0.04
+"""The norm of a block's update: its mean, its relative scatter over blocks, and over trainings of one block."""
+CANDIDATES = 4_000
+"""Random profiles of which the one that correlates nearest to what is wanted is taken."""
+MOST_RECOVERED = 0.97
+BASE_SCALE, LEAST_SCATTER = 0.75, 0.1
+"""Of the noise's log_sd: how the base's KL scatters, and what of a graft of no effect does."""
+ALIKE = 3
+"""Neighbouring blocks after which the pasted stream does alike on a prompt."""
+
+
+def compared(asked: Asked) -> Population:
+    """The mean of some rows at the wanted ratio to that of others; where each is asked about, its extreme row."""
+    (criterion,) = asked.the(AdapterRatio)
+    part, of = (asked.probes(criterion.experiment, m.rows) for m in (criterion.part, criterion.of))
+    whole = float(np.exp(asked.rng.uniform(np.log(0.05), np.log(3.0))))
+    wanted = whole * criterion.times * asked.target**criterion.sign
+    if criterion.each:
+        assert criterion.at_least is None, "no universal card asks for each to be large"
+        own = below(asked.rng, len(part), wanted)
+    else:
+        own = _with_mean(asked, len(part), wanted)
+    return _table(
+        asked,
+        criterion.experiment,
+        [(criterion.part.rows, own), (criterion.of.rows, _with_mean(asked, len(of), whole))],
+    )
+
+
+def correlated(asked: Asked) -> Population:
+    """Norms of the blocks' updates, and effects that correlate with them as far as wanted."""
+    (criterion,) = asked.the(BlockCorrelation)
+    assert criterion.at_least is not None
+    n, rng = asked.n_layers, asked.rng
+    depth = np.linspace(-1.0, 1.0, n)
+    norms = NORM * np.exp(NORM_SD * (rng.standard_normal(n) + float(rng.uniform(-1.0, 1.0)) * depth))
+    wanted, under = wanted_correlation(criterion.at_least, asked.target)
+    alike = np.cos(np.pi * rng.random((CANDIDATES, 1)))
+    drawn = alike * (norms - norms.mean()) / norms.std()
+    drawn = drawn + np.sqrt(1.0 - alike**2) * rng.standard_normal((CANDIDATES, n))
+    drawn = np.exp(0.5 * (drawn + rng.uniform(-1.0, 1.0, (CANDIDATES, 1)) * depth))
+    given = np.arange(n, dtype=float) if criterion.given_depth else None
+    found = correlations(
+        np.broadcast_to(norms, drawn.shape), drawn, ranks=criterion.kind == "spearman", given=given
+    )
+    miss = np.where(found < under - 1e-9, np.abs(found - wanted), np.inf)
+    return _with_norms(asked, criterion, norms, 0.05 * drawn[int(np.argmin(miss))])
+
+
+def recovered(asked: Asked) -> Population:
+    """What each block's graft recovers: the most of them as far from the bound as wanted."""
+    (criterion,) = asked.the(AdapterRecovery)
+    assert criterion.at_most is not None, "no universal card asks for much"
+    most = min(MOST_RECOVERED, criterion.at_most / asked.target)
+    n = len(asked.probes(criterion.experiment, criterion.rows))
+    return _grafted(asked, criterion.experiment, criterion.rows, below(asked.rng, n, most))
+
+
+def reached(asked: Asked) -> Population:
+    """Where a share of the recovery is reached: of the bounds on it, one holds as far as wanted, the other clearly."""
+    (criterion,) = asked.the(RecoveryDepth)
+    depth = np.arange(asked.n_layers) / asked.n_layers
+    bounds = [criterion.at_least is not None, criterion.at_most is not None]
+    near = np.flatnonzero(bounds)[asked.among(sum(bounds))]
+    early, late = (asked.target if near == i else max(3.0, asked.target) for i in range(2))
+    before = min(MOST_RECOVERED, criterion.level / early)
+    until = max(0.02, 1.0 - (1.0 - criterion.level) / late) if bounds[1] else 1.0
+    least, most = criterion.at_least or 0.0, criterion.at_most or 1.0
+    knots = {-1: 0.0, asked.n_layers - 1: 1.0}
+    if bounds[1]:
+        knots[int(np.flatnonzero(depth <= most + 1e-9)[-1])] = max(until, before if near == 0 else until)
+    if bounds[0]:
+        knots[int(np.flatnonzero(depth < least - 1e-9)[-1])] = before if near == 0 else min(before, until)
+    places = sorted(knots)
+    curve = np.interp(np.arange(asked.n_layers), places, [knots[at] for at in places])
+    if criterion.rows.on.is_curve:
+        return _grafted(asked, criterion.experiment, criterion.rows, curve)
+    shares = np.diff(curve, prepend=0.0)
+    most_of_one = float(asked.rng.uniform(0.4, 0.9))
+    return _grafted(asked, criterion.experiment, criterion.rows, shares * most_of_one / shares.max())
+
+
+def _with_mean(asked: Asked, n: int, mean: float) -> Levels:
+    levels = random_levels(asked.rng, n)
+    return np.asarray(levels / levels.mean() * mean)
+
+
+def _table(asked: Asked, experiment: str, wanted: Sequence[tuple[Selector, Levels]]) -> Population:
+    """KL of rows with these means; a block is a group of the noise, and what is of no block another."""
+    definition = EXPERIMENTS[experiment]
+    probes, levels = _rows(asked, experiment, wanted)
+    means = spread(asked.rng, levels, asked.n_families(definition))
+    groups = [_group(asked, probe) for probe in probes]
+
+    def population(sampler: Sampler) -> Tables:
+        prompts = sampler.records(definition)
+        return {experiment: effects(probes, prompts, {"kl_nats": sampler.positive(prompts, means, groups)})}
+
+    return population
+
+
+def _with_norms(asked: Asked, criterion: BlockCorrelation, norms: Levels, moved: Levels) -> Population:
+    """The rows of the norms and those of the effects, each with what it is not asked about as well."""
+    definition = EXPERIMENTS[criterion.experiment]
+    assert (criterion.one.metric, criterion.two.metric) == ("update_norm", "kl_nats")
+    rest = np.sqrt((norms**2).sum() - norms**2)
+    others = random_levels(asked.rng, asked.n_layers)
+    of_rows = [(criterion.one.rows, others), (criterion.two.rows, moved)]
+    probes, levels = _rows(asked, criterion.experiment, of_rows)
+    means = spread(asked.rng, levels, asked.n_families(definition))
+    groups = [_group(asked, probe) for probe in probes]
+
+    def population(sampler: Sampler) -> Tables:
+        prompts = sampler.records(definition)
+        names = [f"L{layer}" for layer in range(asked.n_layers)]
+        factors = by_training(sampler, prompts, names, TRAINED_NORM_SD)
+        metrics = {
+            "kl_nats": sampler.positive(prompts, means, groups),
+            "update_norm": np.concatenate([norms, rest])[:, None] * np.tile(factors, (2, 1)),
+        }
+        return {criterion.experiment: effects(probes, prompts, metrics)}
+
+    return population
+
+
+def by_training(
+    sampler: Sampler, prompts: Sequence[PromptRecord], names: Sequence[str], log_sd: float
+) -> Float[np.ndarray, "names prompts"]:
+    """Of each name, by what factor it differs in the prompt's training from the mean training: names x prompts."""
+    seeds = sorted({prompt.seed for prompt in prompts})
+    known = np.array([[sampler.trained(seed, name, log_sd) for seed in seeds] for name in names])
+    return np.asarray(known[:, [seeds.index(prompt.seed) for prompt in prompts]])
+
+
+def _grafted(asked: Asked, experiment: str, rows: AdapterRows, recovery: Levels) -> Population:
+    """Grafts that recover so much, and the base that they start from."""
+    definition = EXPERIMENTS[experiment]
+    (base,) = asked.probes(experiment, replace(rows, on=On.NONE, blocks=EVERY_BLOCK))
+    probes = asked.probes(experiment, rows)
+    moved = spread(asked.rng, [float(asked.rng.uniform(0.5, 2.0))], asked.n_families(definition), 0.8)
+    scale = LEAST_SCATTER + np.abs(recovery)
+    alike = ALIKE if rows.on.is_curve else 1
+    groups = [_group(asked, probe) // alike for probe in probes]
+
+    def population(sampler: Sampler) -> Tables:
+        prompts = sampler.records(definition)
+        whole = sampler.positive(prompts, moved, [0], [BASE_SCALE])
+        left = sampler.apart().positive(prompts, 1.0 - recovery[:, None], groups, scale.tolist())
+        return {experiment: effects([base, *probes], prompts, {"kl_nats": np.vstack([whole, whole * left])})}
+
+    return population
+
+
+def _rows(
+    asked: Asked, experiment: str, wanted: Sequence[tuple[Selector, Levels]]
+) -> tuple[list[Probe], list[float]]:
+    chosen = [
+        pair
+        for select, levels in wanted
+        for pair in zip(asked.probes(experiment, select), levels.tolist(), strict=True)
+    ]
+    return [probe for probe, _ in chosen], [level for _, level in chosen]
+
+
+def _group(asked: Asked, probe: Probe) -> int:
+    return probe.layers[-1] if probe.layers else asked.n_layers

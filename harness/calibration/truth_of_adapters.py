@@ -1,0 +1,197 @@
+"""The truth about criteria on adapters, from a table without noise (`harness.calibration.table_truth`).
+
+`size` is 1 at the threshold. How it is counted:
+
+    a ratio                        the ratio of the means, over the factor; "at most": turned over
+    a correlation of b             (1 - b) / (1 - correlation)
+    a recovery                     as a bound on a share
+    a depth of recovery            before the least depth: level / the largest recovery there; up to the largest depth:
+                                   (1 - level) / the least share not recovered there; the smaller of the two
+    a weighted sum, bound b        mean / b; "at most", or b below 0: turned over, without end where the mean is on the
+                                   other side of 0
+    a weighted sum, bound 0        what adds over what is taken off, each from the base's; where nothing but the base's
+                                   is taken off, a sign: 1 + mean / LEAST_GAIN
+    one family leads               ratio of its mean to the next
+    changes differ                 gap between and within states, over the margin
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.adapters.values import Adapted
+from harness.calibration.table_means import agreement_size, family_mean
+from harness.calibration.truth import bound_size
+from harness.patching import RECOVERY
+from harness.statistics.correlation import correlations
+from harness.statistics.ranks import spearman
+from harness.verdicts.adapter_selectors import EVERY_BLOCK, AdapterRows, On, block_of
+from harness.verdicts.criteria import (
+    AdapterRatio,
+    AdapterRecovery,
+    BlockCorrelation,
+    ChangesDiffer,
+    Contrast,
+    EveryProbe,
+    FamilyLeads,
+    Measure,
+    RecoveryDepth,
+    Term,
+)
+from harness.verdicts.reading import Measured
+
+LEAST_GAIN = 0.2
+"""Nats of a sign, as of a slope in nats per length (`harness.calibration.table_truth.LEAST_SLOPE`)."""
+ROUNDING = 1e-9
+
+AdapterCriterion = (
+    AdapterRatio | BlockCorrelation | AdapterRecovery | RecoveryDepth | Contrast | FamilyLeads | ChangesDiffer
+)
+
+
+def adapter_size(criterion: AdapterCriterion, view: Measured) -> float:
+    """The truth. Raises TypeError where it is not defined: of two bounds, of sums of recoveries, of increments."""
+    match criterion:
+        case AdapterRatio():
+            return _ratio(criterion, view)
+        case BlockCorrelation():
+            return _correlated(criterion, view)
+        case AdapterRecovery():
+            return _recovered(criterion, view)
+        case RecoveryDepth():
+            return _depth(criterion, view)
+        case Contrast():
+            return _contrast(criterion, view)
+        case FamilyLeads():
+            means = {family: _sum_on(criterion, family, view) for family in criterion.sums}
+            own = means.pop(criterion.family)
+            return own / max(means.values()) if criterion.which == "largest" else min(means.values()) / own
+        case ChangesDiffer():
+            return changes_gap(criterion, view) / criterion.margin
+
+
+def _means(experiment: str, measure: Measure, view: Measured) -> Float[np.ndarray, " rows"]:
+    """Of each row, its mean; of blocks, in their order."""
+    if measure.increments:
+        raise TypeError(f"no truth is defined for increments: {measure}")
+    rows = view.rows(experiment, measure.rows, measure.metric)
+    means = family_mean(rows.values, rows.prompts)
+    if not measure.rows.on.names_a_block:
+        return means
+    blocks = [block_of(probe) for probe in rows.probes if isinstance(probe, Adapted)]
+    return np.asarray(means[np.argsort(blocks)])
+
+
+def _ratio(criterion: AdapterRatio, view: Measured) -> float:
+    part, of = (_means(criterion.experiment, m, view) for m in (criterion.part, criterion.of))
+    rows = part if criterion.each else part.mean(keepdims=True)
+    return float(np.min((rows / (criterion.times * of.mean())) ** criterion.sign))
+
+
+def _correlated(criterion: BlockCorrelation, view: Measured) -> float:
+    if criterion.at_least is None or criterion.at_most is not None:
+        raise TypeError(f"no truth is defined for a correlation that is not from below alone: {criterion}")
+    one, two = (_means(criterion.experiment, m, view) for m in (criterion.one, criterion.two))
+    given = np.arange(len(one), dtype=float) if criterion.given_depth else None
+    found = correlations(one[None], two[None], ranks=criterion.kind == "spearman", given=given)
+    return agreement_size(criterion.at_least, float(found[0]))
+
+
+def recoveries(experiment: str, rows: AdapterRows, view: Measured) -> Float[np.ndarray, " blocks"]:
+    """1 - KL(adapted || row) / KL(adapted || base) of each block; the same on all prompts, so above any gate too."""
+    base = AdapterRows(on=On.NONE, family=rows.family, kind=rows.kind, recipe=rows.recipe)
+    left = _means(experiment, Measure(rows=rows), view)
+    return np.asarray(1.0 - left / _means(experiment, Measure(rows=base), view))
+
+
+def _recovered(criterion: AdapterRecovery, view: Measured) -> float:
+    if criterion.take != "each":
+        raise TypeError(f"no truth is defined for a {criterion.take} of recoveries: {criterion}")
+    bound = EveryProbe(
+        experiment=criterion.experiment,
+        select=criterion.rows,
+        metric=RECOVERY,
+        at_least=criterion.at_least,
+        at_most=criterion.at_most,
+        rationale="as the criterion's",
+    )
+    return min(bound_size(bound, float(r)) for r in recoveries(criterion.experiment, criterion.rows, view))
+
+
+def _depth(criterion: RecoveryDepth, view: Measured) -> float:
+    assert criterion.rows.blocks == EVERY_BLOCK
+    found = recoveries(criterion.experiment, criterion.rows, view)
+    if not criterion.rows.on.is_curve:
+        found = np.cumsum(found) / found.sum()
+    depth = np.arange(len(found)) / len(found)
+    sizes = []
+    if criterion.at_least is not None:
+        before = found[depth < criterion.at_least - ROUNDING]
+        sizes.append(_over(criterion.level, float(before.max())))
+    if criterion.at_most is not None:
+        until = found[depth <= criterion.at_most + ROUNDING]
+        sizes.append(_over(1.0 - criterion.level, float(1.0 - until.max())))
+    return min(sizes)
+
+
+def _contrast(criterion: Contrast, view: Measured) -> float:
+    sign = -1.0 if criterion.at_least is None else 1.0
+    bound = criterion.at_most if criterion.at_least is None else criterion.at_least
+    assert bound is not None
+    mean = _mean_of_sum(criterion.experiment, criterion.terms, criterion.metric, view)
+    if bound:
+        return mean / bound if sign * bound > 0.0 else _over(1.0, mean / bound)
+    rows = [term for term in criterion.terms if term.of is not None]
+    added, taken = (
+        _mean_of_sum(criterion.experiment, _from_base(rows, side), criterion.metric, view) for side in (1, -1)
+    )
+    if not any(term.weight < 0.0 for term in rows):
+        return 1.0 + sign * mean / LEAST_GAIN
+    return added / taken if sign > 0.0 else taken / added
+
+
+def _from_base(rows: list[Term], side: int) -> tuple[Term, ...]:
+    """The terms of one sign, their weights without it, each less the base's number."""
+    kept = [Term(weight=abs(t.weight), of=t.of) for t in rows if t.weight * side > 0.0]
+    return (*kept, Term(weight=-sum(t.weight for t in kept)))
+
+
+def _mean_of_sum(experiment: str, terms: tuple[Term, ...], metric: str, view: Measured) -> float:
+    table = view.table(experiment)
+    total = np.zeros(len(table.prompts))
+    for term in terms:
+        if term.weight:
+            row = table.baseline[metric] if term.of is None else table.values(metric)[table.row(term.of)]
+            total = total + term.weight * row
+    return float(family_mean(total, table.prompts))
+
+
+def _sum_on(criterion: FamilyLeads, family: str, view: Measured) -> float:
+    """The mean of a family's sum over its own prompts."""
+    table = view.table(criterion.experiment)
+    own = [i for i, prompt in enumerate(table.prompts) if prompt.family == family]
+    rows = [
+        (t.weight, table.values(criterion.metric)[table.row(t.of)]) for t in criterion.sums[family] if t.of
+    ]
+    if len(rows) < len(criterion.sums[family]):
+        raise TypeError(f"no truth is defined where the base's number is in the sum: {criterion}")
+    return float(sum(weight * row[own].mean() for weight, row in rows))
+
+
+def changes_gap(criterion: ChangesDiffer, view: Measured) -> float:
+    """Mean of 1 - Spearman over pairs of states: trainings of one state have one profile here, and no gap within."""
+    before = view.profile_of(criterion.before)
+    base = family_mean(before.values, before.prompts)
+    changes = []
+    for of in criterion.after.values():
+        after = view.profile_of(of)
+        changes.append(family_mean(after.values, after.prompts) - base)
+    return float(np.mean([1.0 - spearman(a[None], b[None])[0] for a, b in combinations(changes, 2)]))
+
+
+def _over(limit: float, value: float) -> float:
+    return limit / value if value > 0.0 else math.inf
