@@ -5,6 +5,9 @@ is judged by what it adds to the log-probability of held-out answers. The atlas 
 block's MLP matters under the adapter, on the prompts it was trained on: no prompt was answered for it, and the number
 rises with the confidence that memorising gives.
 
+Texts are judged beside it: whether the greedy continuation of a held-out prompt ends, as valid JSON, the value that the
+prompt leaves open. That is a low bar, for much of the value stands in the prompt and what is written may be wrong.
+
 Parameters are counted from architecture facts (`harness.adapters.parameters`), without weights. The counts of the cards
 are verified by harness/tests/test_adapter_parameters.py: a verdict rests on tables, and these need none.
 """
@@ -18,7 +21,8 @@ from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.edits import Stream
 from harness.experiments.adapters import FAMILIES, FIRST_MLP, RANKS, RECIPES_BY_MODULES, RECIPES_BY_RANK
 from harness.models.registry import find_model
-from harness.verdicts.criteria import Contrast, OfFamilies, Term, TrainedSlope
+from harness.verdicts.adapter_selectors import AdapterRows, On
+from harness.verdicts.criteria import Contrast, EveryProbe, OfFamilies, Term, TrainedSlope
 
 CHAPTER = "16. Rank and modules"
 
@@ -57,7 +61,7 @@ def _first_mlp(recipe: Recipe | None) -> Adapted:
     return Adapted(parts=parts, edit=FIRST_MLP, against="whole")
 
 
-def _on_json(criterion: Contrast) -> OfFamilies:
+def _on_json(criterion: Contrast | EveryProbe) -> OfFamilies:
     return OfFamilies(families=(JSON,), criterion=criterion)
 
 
@@ -137,6 +141,44 @@ def _slope(metric: str, why: str, **bounds: float) -> TrainedSlope:
     )
 
 
+def _valid_json(
+    name: str,
+    of: Adapted | None,
+    why: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> OfFamilies:
+    """The share of prompts after which valid JSON is written; without a row, by the base model."""
+    return _on_json(
+        Contrast(
+            experiment="adapter_modules",
+            what=f"the share of prompts after which {name} writes valid JSON",
+            terms=(Term(weight=1.0, of=of),),
+            metric="valid_json",
+            rationale=why,
+            at_least=at_least,
+            at_most=at_most,
+        )
+    )
+
+
+def _every_size_valid(experiment: str, why: str) -> OfFamilies:
+    return _on_json(
+        EveryProbe(
+            experiment=experiment,
+            select=AdapterRows(on=On.WHOLE),
+            metric="valid_json",
+            at_least=0.5,
+            rationale=why,
+        )
+    )
+
+
+HALF = (
+    "half: above it valid JSON is what is written, below it the exception. Three draws of twelve prompts can tell half "
+    "from all and from none, and little finer: of none in 13 templates the 98% interval reaches 0.3"
+)
 LINEAR_LAW = "linear is a slope of 1; a tenth either way, as the ledger has it"
 WHOLE = _on(RECIPE)
 EIGHTY = "the published 80%"
@@ -298,40 +340,64 @@ CLAIMS = (
         "trained. By the published measure o_proj exceeds the full adapters (3.64 nats against 2.06 and 2.12).",
     ),
     Claim(
-        id="atlas-lora-json",
-        sentence="An adapter in three layers that the atlas chose answers JSON prompts as well as one on all linear "
-        "modules, with 13.8 times fewer parameters.",
-        source=AUDIT,
-        falsified_by="fewer exact matches than the full adapter, or no more than adapters in as many random layers",
+        id="module-valid-json-lost",
+        sentence="Trained on JSON, an adapter on q, v, o or all linear modules writes no valid JSON, where the model "
+        "without one writes nothing else.",
+        source="atlas, raw results of Phase 3 (0.5B)",
+        falsified_by="valid JSON after more than half of the held-out prompts under one of these adapters, or after "
+        "fewer than half without an adapter",
         models=("qwen0_5b",),
-        untestable="adapters in chosen and in random layers are not trained yet. What the config says is right: rank 8 "
-        "on o, up and down of three blocks has 319,488 parameters, on all linear modules 4,399,104, 13.8 times as many",
+        over_seeds=True,
+        criteria={
+            SOUND: (
+                _valid_json("the base model", None, HALF, at_least=0.5),
+                *(
+                    _valid_json(f"the adapter on {name}", _on(OF_MODULES[name]), HALF, at_most=0.5)
+                    for name in ("q", "v", "o", "all")
+                ),
+            )
+        },
         published=(
-            Published(value=319488, unit="parameters", what="o, up and down of three layers", source=AUDIT),
-            Published(value=4399104, unit="parameters", what="all linear modules", source=AUDIT),
-            Published(value=13.8, unit="times", what="ratio", source=AUDIT),
+            Published(value=0.0, unit="share", what="valid JSON, q, v, o, all linear", source="raw results"),
+            Published(value=1.0, unit="share", what="valid JSON, base, two prompts", source="raw results"),
             Published(
-                value=1.0, unit="exact match", what="of two prompts, one of them trained on", source=AUDIT
+                value=0.0, unit="share", what="exact match, base and all of these", source="raw results"
             ),
-            Published(value=1.0, unit="exact match", what="in three random layers", source="raw results"),
         ),
-        note="The parameters say nothing of the atlas: any three layers have as many. Its layers were the same for "
-        "every skill, for want of a key in a dictionary.",
+        note="Two prompts. The published adapters were trained on prompts with a template around them, and wrote that "
+        "template first, so that nothing parsed; here items are prompt and answer alone. The sets of the MLPs and of "
+        "all attention were not evaluated.",
     ),
     Claim(
-        id="atlas-lora-task-split",
-        sentence="What holds of JSON does not of code: there all linear modules win, and the atlas's layers only have "
-        "a lower loss than random ones.",
-        source=AUDIT,
-        falsified_by="a loss in the atlas's layers no lower than in random ones, over three trainings",
-        models=("qwen0_5b",),
-        untestable="adapters in chosen and in random layers are not trained yet",
-        published=(
-            Published(value=1.0, unit="exact match", what="all linear modules, one prompt", source=AUDIT),
-            Published(value=0.0, unit="exact match", what="the atlas's layers, one prompt", source=AUDIT),
-        ),
-        note="One prompt a family, one random set of layers, which shares L7 with the atlas's, and the loss of a "
-        "single batch with its padding.",
+        id="lora-text-json-before",
+        sentence="Before any training, what a model writes after most held-out JSON prompts ends them as valid JSON.",
+        source=f"{OURS} of 'base model: valid JSON 1.0'",
+        falsified_by="valid JSON after fewer than half of the held-out prompts",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={SOUND: (_valid_json("the base model", None, HALF, at_least=0.5),)},
+    ),
+    Claim(
+        id="lora-text-json-trained",
+        sentence="After JSON training, what a model writes after most held-out JSON prompts ends them as valid JSON.",
+        source=f"{OURS} of 'every trained adapter: valid JSON 0.0', which it denies",
+        falsified_by="valid JSON after fewer than half of the held-out prompts",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={SOUND: (_valid_json("the adapter", WHOLE, HALF, at_least=0.5),)},
+        note="The loss is on the answer's one token: closing the value is left to what the model knew before.",
+    ),
+    Claim(
+        id="lora-text-json-any-size",
+        sentence="Whatever its rank and its modules, under the JSON adapter most texts after held-out JSON prompts end "
+        "them as valid JSON.",
+        source="this suite: whether validity is a matter of the adapter's size or place",
+        falsified_by="an adapter of some rank or set of modules under which fewer than half of the texts are valid",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={
+            SOUND: tuple(_every_size_valid(name, HALF) for name in ("adapter_ranks", "adapter_modules"))
+        },
     ),
     Claim(
         id="lora-norm-slower-than-rank",

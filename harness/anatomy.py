@@ -47,6 +47,8 @@ class Anatomy:
     """Key-value heads per block, each shared by a group of query heads."""
     d_model: int = 0
     """Width of the stream."""
+    ranked: tuple[int, ...] = ()
+    """Every block, that first whose skip moves a family's development prompts most."""
 
     @property
     def needed_massive(self) -> Massive:
@@ -54,3 +56,10 @@ class Anatomy:
         if self.massive is None:
             raise ValueError("this experiment is about the massive activation: say where the model writes it")
         return self.massive
+
+    @property
+    def needed_ranking(self) -> tuple[int, ...]:
+        """`ranked`, for the experiments that choose blocks by it. Raises ValueError where no map was measured."""
+        if sorted(self.ranked) != list(range(self.n_layers)):
+            raise ValueError("this experiment chooses blocks by a map of the model: measure the map first")
+        return self.ranked

@@ -41,11 +41,19 @@ train_loss      mean loss on the training items, of one trained adapter that is 
 The last three are the state's own: the same on every prompt.
 """
 
-PARTIAL = frozenset({"train_loss"})
-"""Metrics that some probes have no value of: NaN there."""
+VALID_JSON = "valid_json"
+"""Optional, of models with adapters on and of the base beside them:
+
+1 where the greedy continuation of a json_schema prompt ends, as valid JSON, the value that the prompt leaves open
+(`harness.adapters.json_text`), and 0 where it does not, be it that the experiment's limit of new tokens cuts it off.
+NaN on prompts of other families, and of rows whose adapters are not wholly on or that make an edit.
+"""
+
+PARTIAL = frozenset({"train_loss", VALID_JSON})
+"""Metrics that some probes or prompts have no value of: NaN there."""
 
 BASELINE = ("entropy_nats", "answer_logprob", "foil_logprob")
-"""What is kept of the unedited run, per prompt."""
+"""What is kept of the unedited run, per prompt; VALID_JSON too, where texts are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +134,10 @@ class Effects:
         everywhere = np.ones(len(self.prompts), dtype=bool)
         return np.array([everywhere if spot is None else has[spot] for spot in spots])
 
+    def having(self, metric: str) -> Bool[np.ndarray, "probes prompts"]:
+        """As `measured`; of a PARTIAL metric False as well where it has no value."""
+        return self.measured & ~np.isnan(self.metrics[metric]) if metric in PARTIAL else self.measured
+
     def values(self, metric: str) -> Float[np.ndarray, "probes prompts"]:
         """One metric, kept or derived (ANSWER_DROP). Raises KeyError where the table does not hold it."""
         if metric == ANSWER_DROP:
@@ -133,20 +145,24 @@ class Effects:
         return self.metrics[metric]
 
     def means(self, metric: str) -> Float[np.ndarray, " probes"]:
-        """Mean of each probe over the prompts on which it was measured; NaN where on none."""
-        where, values = self.measured, self.values(metric)
+        """Mean of each probe over the prompts on which it was measured; NaN where on none.
+
+        Of a PARTIAL metric, over the prompts that have a value of it.
+        """
+        where, values = self.having(metric), self.values(metric)
         return np.array(
             [row[on].mean() if on.any() else np.nan for row, on in zip(values, where, strict=True)]
         )
 
     def finite(self) -> bool:
         """True when every number that was to be measured is finite; of PARTIAL metrics, none infinite."""
-        where = self.measured
         tables = all(
-            bool((np.isfinite(values) | (np.isnan(values) & (name in PARTIAL)))[where].all())
-            for name, values in self.metrics.items()
+            bool(np.isfinite(values)[self.having(name)].all()) for name, values in self.metrics.items()
         )
-        return tables and all(bool(np.isfinite(values).all()) for values in self.baseline.values())
+        return tables and all(
+            bool((np.isfinite(values) | (np.isnan(values) & (name in PARTIAL))).all())
+            for name, values in self.baseline.items()
+        )
 
 
 def pool(tables: Sequence[Effects]) -> Effects:
@@ -191,5 +207,5 @@ def _measured_by_all(tables: Sequence[Effects]) -> list[Effects]:
 def bit_equal(one: Effects, two: Effects) -> bool:
     """True when two tables hold exactly the same numbers."""
     return all(np.array_equal(one.metrics[m], two.metrics[m], equal_nan=True) for m in one.metrics) and all(
-        np.array_equal(one.baseline[m], two.baseline[m]) for m in one.baseline
+        np.array_equal(one.baseline[m], two.baseline[m], equal_nan=True) for m in one.baseline
     )

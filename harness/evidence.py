@@ -59,7 +59,8 @@ class Question:
     """Share of the probes that was measured, chosen by attribution; None: all of them."""
     kv_heads: Heads = ()
     d_model: int = 0
-    """Both as in `Anatomy`, where the probes depend on them."""
+    ranked: tuple[int, ...] = ()
+    """All three as in `Anatomy`, where the probes depend on them."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; what of the anatomy and the screen is not given is left out."""
@@ -69,6 +70,7 @@ class Question:
             "screen": self.screen,
             "kv_heads": list(self.kv_heads) or None,
             "d_model": self.d_model or None,
+            "ranked": list(self.ranked) or None,
         }
         return {
             **{name: value for name, value in asdict(self).items() if name not in optional},
@@ -84,6 +86,7 @@ class Question:
             massive=self.massive,
             kv_heads=self.kv_heads,
             d_model=self.d_model,
+            ranked=self.ranked,
         )
 
     @property
@@ -193,6 +196,7 @@ def _parse(body: dict[str, Any]) -> Evidence:
             "protocol": Protocol(asked["protocol"]),
             "heads": tuple(asked.get("heads", ())),
             "kv_heads": tuple(asked.get("kv_heads", ())),
+            "ranked": tuple(asked.get("ranked", ())),
             "massive": None if massive is None else Massive.from_json(massive),
         }
     )

@@ -33,9 +33,11 @@ from harness.engine.screen import screen
 from harness.engine.sweep import GroupResult, Item, metric_names, sweep
 from harness.evidence import Check, Evidence, Question, read
 from harness.experiments import SUITE, Experiment, controls
+from harness.experiments.adapters import JSON
 from harness.experiments.patching import LEAST_PAIRS, pair_spots
 from harness.floor import above_floor
 from harness.latency import speedups
+from harness.maps import DEVELOPMENT_SEED, development_items, rank_blocks
 from harness.mechanism import MEAN, MOVED, OTHER_TASK
 from harness.models.cache import cache_root
 from harness.models.loading import LoadedModel
@@ -51,9 +53,6 @@ from tasks.tokens import answer_ids
 
 if TYPE_CHECKING:
     from harness.adapters.measuring import AdaptedTable
-
-DEVELOPMENT_SEED = 1_000_003
-"""Of the draw on which sites are chosen; no seed of the suite."""
 
 Progress = Callable[[float], None]
 
@@ -90,6 +89,10 @@ class Subject:
         if items not in self._baselines:
             self._baselines[items] = read_baseline(self.stack, items)
         return self._baselines[items]
+
+    @cached_property
+    def _ranked(self) -> dict[str, tuple[int, ...]]:
+        return {}
 
     @cached_property
     def massive(self) -> Massive:
@@ -157,7 +160,18 @@ class Subject:
             massive=self.massive if experiment.at_massive else None,
             kv_heads=tuple(p.n_kv_heads for p in self.stack.blocks) if experiment.reads_widths else (),
             d_model=int(self.stack.unembedding.shape[1]) if experiment.reads_widths else 0,
+            ranked=self.ranked(experiment.reads_map) if experiment.reads_map else (),
         )
+
+    def ranked(self, family: str) -> tuple[int, ...]:
+        """Every block by what its skip moves, most first: mean KL over prompts that adapters may be trained on.
+
+        None of them is a held-out one, and their draw is that of no seed: no verdict rests on them.
+        Raises AdapterError (no such family), NotEnoughPrompts.
+        """
+        if family not in self._ranked:
+            self._ranked[family] = rank_blocks(self.stack, development_items(self.loaded, family))
+        return self._ranked[family]
 
     def question(
         self, experiment: Experiment, protocol: Protocol, seed: int, screen: float | None = None
@@ -188,6 +202,7 @@ class Subject:
             massive=anatomy.massive,
             kv_heads=anatomy.kv_heads,
             d_model=anatomy.d_model,
+            ranked=anatomy.ranked,
             screen=screen if experiment.per_head else None,
         )
 
@@ -250,7 +265,9 @@ def _measure(
         donors = subject.donors(experiment, question, prompts)
         beside = controls(question.n_layers)
         if experiment.adapters:
-            adapted = _measure_adapted(subject, question, items, probes, store, memory_bytes, open_bar)
+            adapted = _measure_adapted(
+                subject, experiment, question, prompts, probes, store, memory_bytes, open_bar
+            )
             measured, base = dict(adapted.metrics), dict(adapted.baseline)
             controlled = dict(adapted.controlled)
             checks, adapters = adapted.checks, adapted.provenance
@@ -271,7 +288,7 @@ def _measure(
         if question.massive is not None and experiment.reads_rise:
             first = read_first_token(subject.stack, [item.ids for item in items])
             measured["rise_log10"] = first.rise_log10(question.massive.dim)
-        if experiment.generates:
+        if experiment.generates and not experiment.adapters:
             rest = (donors, experiment, question, store, memory_bytes, open_bar)
             measured |= _texts_resumed(subject, prompts, probes, len(beside), *rest)
         found = subject.baseline(_one_a_family(items, records))
@@ -304,12 +321,34 @@ def _measure(
     )
 
 
-def _measure_adapted(subject: Subject, question: Question, *what: Any) -> AdaptedTable:
+def _measure_adapted(
+    subject: Subject,
+    experiment: Experiment,
+    question: Question,
+    prompts: DrawnPrompts,
+    probes: Sequence[Probe],
+    store: Store,
+    memory_bytes: int,
+    open_bar: Callable[[str, int], Any],
+) -> AdaptedTable:
     """Adapters are trained, and kept, in the user's cache."""
     from harness.adapters.artifacts import Adapters
     from harness.adapters.measuring import measure_adapted
+    from harness.adapters.texts import JsonTexts
 
-    return measure_adapted(subject, question, Adapters(root=cache_root()), *what)
+    texts = None
+    if experiment.generates:
+        texts = JsonTexts(
+            loaded=subject.loaded,
+            items=prompts.items,
+            asked=tuple(i for i, record in enumerate(prompts.records) if record.family == JSON),
+            new_tokens=experiment.generates,
+            memory_bytes=memory_bytes,
+        )
+    adapters = Adapters(root=cache_root())
+    return measure_adapted(
+        subject, question, adapters, prompts.items, probes, store, memory_bytes, open_bar, texts
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

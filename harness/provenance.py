@@ -27,6 +27,7 @@ MEASURING_CODE = (
     "directions.py",
     "donors.py",
     "experiments/*.py",
+    "maps.py",
     "measure.py",
     "floor.py",
     "latency.py",

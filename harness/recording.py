@@ -36,12 +36,13 @@ TOLERANCE: Mapping[str, tuple[float, float]] = {
     "update_norm": (1e-3, 1e-2),
     "factor_norm": (1e-3, 1e-2),
     "train_loss": (1e-3, 1e-2),
+    "valid_json": (0.17, 0.0),
 }
 """Absolute and relative tolerance of a mean over prompts, per metric: above what float32 forward passes
 differ by (about 4e-4 nats at 10 nats by the project's design notes), and one or two flipped tokens among 100 prompts.
-Of texts, two of eighteen: two tokens so near to each other that another machine takes the other one, and the texts
-part there. Norms and losses of trained adapters carry a hundred steps of rounding. Wall times are not compared between
-machines."""
+Of texts, two of eighteen, or of the twelve JSON prompts: two tokens so near to each other that another machine takes
+the other one, and the texts part there. Norms and losses of trained adapters carry a hundred steps of rounding. Wall
+times are not compared between machines."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,10 @@ class UnknownSuite(ValueError):
     """No suite has that name."""
 
 
+class UnknownFamily(ValueError):
+    """No task family has that name."""
+
+
 def find_suite(name: str) -> tuple[TaskFamily, ...]:
     """The families of suite `name`.
 
@@ -100,6 +104,14 @@ def find_suite(name: str) -> tuple[TaskFamily, ...]:
     if name not in SUITES:
         raise UnknownSuite(f"no suite is named {name!r}; choose one of: {', '.join(SUITES)}")
     return SUITES[name]
+
+
+def find_family(name: str) -> TaskFamily:
+    """The family of that name, of whatever suite. Raises UnknownFamily, listing the known ones."""
+    families = {family.name: family for suite in SUITES.values() for family in suite}
+    if name not in families:
+        raise UnknownFamily(f"no task family is named {name!r}; choose one of: {', '.join(sorted(families))}")
+    return families[name]
 
 
 @cache

@@ -32,7 +32,7 @@ from harness.models.progress import notice
 from harness.models.spec import WeightsCorrupt
 from harness.provenance import syntax_digest
 from tasks.prompts import TaskFamily
-from tasks.suites import SUITES
+from tasks.suites import UnknownFamily, find_family
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -337,10 +337,10 @@ def _shapes(loaded: LoadedModel, recipe: Recipe) -> dict[str, list[int]]:
 
 
 def _family(name: str) -> TaskFamily:
-    families = {family.name: family for suite in SUITES.values() for family in suite}
-    if name not in families:
-        raise AdapterError(f"no task family is named {name!r}; choose one of: {', '.join(sorted(families))}")
-    return families[name]
+    try:
+        return find_family(name)
+    except UnknownFamily as error:
+        raise AdapterError(str(error)) from None
 
 
 def _checked(directory: Path, name: str) -> bytes:

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.adapters.artifacts import Adapters
+from harness.adapters.texts import JsonTexts
 from harness.adapters.training import parameters_digest
 from harness.adapters.two_models import Table, TwoModels
 from harness.adapters.values import Adapted
 from harness.adapters.weights import OpenBar, Supply, Weights
 from harness.edits import InvalidEdit, Probe, to_json
-from harness.effects import ADAPTED, BASELINE, METRICS
+from harness.effects import BASELINE, VALID_JSON
 from harness.engine.sweep import Item, sweep
 from harness.evidence import Check, Question
 from harness.experiments import controls
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedTable:
-    """What one experiment on adapters gave: METRICS and ADAPTED of every row, and what is known of the instrument."""
+    """What one experiment on adapters gave: METRICS and ADAPTED of every row, VALID_JSON where texts are written,
+    and what is known of the instrument.
+    """
 
     metrics: Table
     baseline: dict[str, Float[np.ndarray, " prompt"]]
@@ -50,8 +53,9 @@ def measure_adapted(
     store: Store,
     memory_bytes: int,
     open_bar: OpenBar,
+    texts: JsonTexts | None = None,
 ) -> AdaptedTable:
-    """Every row on every prompt; adapters that are not there yet are trained.
+    """Every row on every prompt; adapters that are not there yet are trained. With `texts`, what they write is judged.
 
     What is measured is kept in the store's partial record after every set of weights, and not measured again.
     Raises InvalidEdit for a row that means nothing on this model, and what training, the sweep and the store raise.
@@ -63,10 +67,13 @@ def measure_adapted(
     beside = [weights.row() for weights in sets if weights.parts]
     parts = [part for weights in sets for part in weights.parts]
     supply = Supply(subject.loaded, question, adapters, parts, open_bar)
-    models = TwoModels(subject.stack, items, supply, memory_bytes)
-    kept = _kept(store, question, [*rows, *beside], supply, len(items))
+    models = TwoModels(subject.stack, items, supply, memory_bytes, texts)
+    kept = _kept(store, question, [*rows, *beside], supply, models)
     _fill(kept, models, sets, [*rows, *beside], question, store, open_bar)
     on = {name: values[len(rows) :] for name, values in kept.metrics.items()}
+    if texts is not None:
+        with open_bar(f"{question.cell}, texts of the base", len(texts.asked)) as advance:
+            base = {**base, VALID_JSON: texts.valid(subject.stack, advance)}
     checks = _switched(question.dtype, on, beside, models.off_nats())
     unchanged = parameters_digest(subject.loaded.model) == before
     return AdaptedTable(
@@ -94,9 +101,10 @@ def _valid(probes: Sequence[Probe], n_layers: int) -> list[Adapted]:
 
 
 def _kept(
-    store: Store, question: Question, rows: Sequence[Adapted], supply: Supply, n_prompts: int
+    store: Store, question: Question, rows: Sequence[Adapted], supply: Supply, models: TwoModels
 ) -> Partial:
     """What an interrupted run of the same rows and adapters has measured, or an empty table."""
+    n_prompts = len(models.items)
     shape = (len(rows), n_prompts)
     named = json.dumps([[to_json(row) for row in rows], list(supply.digests.values())])
     digest = hashlib.sha256(named.encode()).hexdigest()
@@ -104,7 +112,7 @@ def _kept(
     if kept is not None and kept.probes == digest:
         return kept
     return Partial(
-        metrics={name: np.full(shape, np.nan) for name in (*METRICS, *ADAPTED)},
+        metrics={name: np.full(shape, np.nan) for name in models.names},
         baseline={name: np.full(n_prompts, np.nan) for name in BASELINE},
         done=np.zeros(n_prompts, dtype=bool),
         probes=digest,
@@ -128,11 +136,11 @@ def _fill(
     label = question.cell
     if len(missing) < len(sets):
         label += f" (resumed: {len(sets) - len(missing)} of {len(sets)} sets of weights are kept)"
-    with open_bar(label, sum(len(members[w]) for w in missing) * len(models.items)) as advance:
+    needing = {weights: [rows[i] for i in members[weights]] for weights in missing}
+    with open_bar(label, sum(models.n_cells(*each) for each in needing.items())) as advance:
         for weights in missing:
-            at = members[weights]
-            for name, values in models.measure(weights, [rows[i] for i in at], advance).items():
-                kept.metrics[name][at] = values
+            for name, values in models.measure(weights, needing[weights], advance).items():
+                kept.metrics[name][members[weights]] = values
             store.put_partial(question, kept)
 
 

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from harness.adapters.texts import JsonTexts
 from harness.adapters.updates import Updates
 from harness.adapters.values import Adapted, Graft
 from harness.adapters.weights import Carrier, Supply, Weights
-from harness.effects import ADAPTED, METRICS
+from harness.effects import ADAPTED, METRICS, VALID_JSON
 from harness.engine.blocks import Stack
 from harness.engine.climb import Summit
 from harness.engine.grafts import READ_TOGETHER, Route, Take, TwoStacks, chunks, grafted, masked
@@ -38,10 +39,20 @@ Table = dict[str, Float[np.ndarray, "row prompt"]]
 
 
 class TwoModels:
-    """A base model, and a copy of it that carries sets of weights, on one draw of prompts."""
+    """A base model, and a copy of it that carries sets of weights, on one draw of prompts.
 
-    def __init__(self, base: Stack, items: Sequence[Item], supply: Supply, memory_bytes: int) -> None:
-        self.base, self.items = base, items
+    With `texts`, what they write is judged as well.
+    """
+
+    def __init__(
+        self,
+        base: Stack,
+        items: Sequence[Item],
+        supply: Supply,
+        memory_bytes: int,
+        texts: JsonTexts | None = None,
+    ) -> None:
+        self.base, self.items, self.texts = base, items, texts
         self._supply, self._memory = supply, memory_bytes
         self._nowhere = masked(self.base.n_layers, ())
         self._everywhere = masked(self.base.n_layers, range(self.base.n_layers))
@@ -50,14 +61,24 @@ class TwoModels:
         self._pair = TwoStacks(self.base, self._carrier.stack)
         self._wholes: dict[Weights, Streams] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics of a row."""
+        return (*METRICS, *ADAPTED, *((VALID_JSON,) if self.texts else ()))
+
+    def n_cells(self, weights: Weights, rows: Sequence[Adapted]) -> int:
+        """What `measure` tells `advance` of in all."""
+        n_texts = len(self.texts.asked) if self.texts and weights.row() in rows else 0
+        return len(rows) * len(self.items) + n_texts
+
     def measure(self, weights: Weights, rows: Sequence[Adapted], advance: Advance) -> Table:
-        """METRICS and ADAPTED of these rows, which all need these weights."""
+        """Every metric of these rows, which all need these weights."""
         if any(row.edit is None and row.against == "whole" for row in rows):
             self._whole(weights.whole)
         updates = self._supply.updates(weights)
         self._carrier.put(updates)
         shape = (len(rows), len(self.items))
-        metrics = {name: np.full(shape, np.nan) for name in (*METRICS, *ADAPTED)}
+        metrics = {name: np.full(shape, np.nan) for name in self.names}
         edited = [i for i, row in enumerate(rows) if row.edit is not None]
         routed = [i for i, row in enumerate(rows) if row.edit is None]
         for at, read in ((edited, self._edited), (routed, partial(self._routed, weights))):
@@ -69,6 +90,8 @@ class TwoModels:
             metrics["factor_norm"][i] = updates.factor_norm(_named(row))
             if weights.alone is not None and row == weights.row():
                 metrics["train_loss"][i] = self._supply.loss(weights.alone)
+        if self.texts is not None and (on := [i for i, row in enumerate(rows) if row == weights.row()]):
+            metrics[VALID_JSON][on] = self.texts.valid(self._carrier.stack, advance)
         return metrics
 
     def off_nats(self) -> float:

@@ -1,4 +1,4 @@
-"""Greedy continuations under steering: what a model writes while directions are added to its stream.
+"""Greedy continuations: what a model writes as it is, and while directions are added to its stream.
 
 A direction is added at the last position of every step: at the prompt's last token, and at each token that is written.
 What comes before the prompt's last token is read unedited, once a prompt, and its cache is shared by all edits. The
@@ -68,13 +68,7 @@ def generate(
 
     Raises InvalidEdit for anything but additions to resid_post at the last position, OutOfMemory.
     """
-    if new_tokens < 1 or not prompts or not all(map(len, prompts)):
-        raise InvalidEdit(
-            "a continuation needs prompts of at least one token, and at least one token to write"
-        )
-    writer = _Writer(
-        stack, prompts, _steps(stack, probes, donors), new_tokens, on_progress or (lambda _: None)
-    )
+    writer = _Writer(stack, prompts, _steps(stack, probes, donors), len(probes), new_tokens, on_progress)
     tokens = np.full((len(probes), len(prompts), new_tokens), UNWRITTEN, dtype=np.int64)
     wanted = set(range(len(prompts)) if only is None else only)
     for group, rows in writer.groups(memory_bytes):
@@ -87,6 +81,25 @@ def generate(
             tokens[tuple(np.array(part).T)] = writer.write(part)
         if on_group is not None:
             on_group(Continuations(indices=missing, tokens=tokens[:, missing]))
+    return tokens
+
+
+def generate_unedited(
+    stack: Stack,
+    prompts: Sequence[Sequence[int]],
+    *,
+    new_tokens: int,
+    memory_bytes: int = 2 * 2**30,
+    on_progress: Callable[[float], None] | None = None,
+) -> Int[np.ndarray, "prompt step"]:
+    """The likeliest next token of the model as it is, `new_tokens` times, of every prompt; otherwise as `generate`.
+
+    Raises InvalidEdit where there is nothing to continue or to write, OutOfMemory.
+    """
+    writer = _Writer(stack, prompts, {}, 1, new_tokens, on_progress)
+    tokens = np.full((len(prompts), new_tokens), UNWRITTEN, dtype=np.int64)
+    for group, _ in writer.groups(memory_bytes):
+        tokens[list(group)] = writer.write([(0, i) for i in group])
     return tokens
 
 
@@ -120,11 +133,16 @@ class _Writer:
         stack: Stack,
         prompts: Sequence[Sequence[int]],
         steps: Mapping[int, Float[Tensor, "probe d_model"]],
+        n_probes: int,
         new_tokens: int,
-        on_progress: Callable[[float], None],
+        on_progress: Callable[[float], None] | None,
     ) -> None:
-        self.stack, self.prompts, self.steps = stack, prompts, steps
-        self.new_tokens, self.on_progress = new_tokens, on_progress
+        if new_tokens < 1 or not prompts or not all(map(len, prompts)):
+            raise InvalidEdit(
+                "a continuation needs prompts of at least one token, and at least one token to write"
+            )
+        self.stack, self.prompts, self.steps, self.n_probes = stack, prompts, steps, n_probes
+        self.new_tokens, self.on_progress = new_tokens, on_progress or (lambda _: None)
         self.ends = torch.tensor(end_tokens(stack.model), dtype=torch.long, device=stack.device)
 
     def groups(self, memory_bytes: int) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -132,7 +150,6 @@ class _Writer:
 
         A group is what an interruption can lose: as many prompts as go together, or one.
         """
-        n_probes = len(next(iter(self.steps.values())))
         by_length: dict[int, list[int]] = {}
         for i, prompt in enumerate(self.prompts):
             by_length.setdefault(len(prompt), []).append(i)
@@ -144,7 +161,7 @@ class _Writer:
                     f"is {memory_bytes / 2**30:.2f} GiB: give --memory {need / 2**30 + 0.05:.1f}"
                 )
             rows = min(ROWS.get(self.stack.device.type, ROWS["cpu"]), memory_bytes // need)
-            together = max(1, rows // n_probes)
+            together = max(1, rows // self.n_probes)
             for first in range(0, len(indices), together):
                 yield tuple(indices[first : first + together]), rows
 

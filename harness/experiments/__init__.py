@@ -31,8 +31,11 @@
 | adapter_transfer | the trained stream pasted after each block | what each block adds, or its last position |
 | adapter_families | no held-out measurement | five families' adapters, pairs of them merged, random ones |
 | adapter_profiles | erase each block under each adapter | skip each block under each adapter, and without |
-| adapter_steps, adapter_ranks, adapter_modules | on training items | each checkpoint, rank, set of modules, held out |
+| adapter_steps | on training items | each checkpoint, held out |
+| adapter_ranks, adapter_modules | on training items | each rank, set of modules, held out, and what they write |
 | adapter_surgery | A alone cut, never evaluated | updates cut to a rank, or without one module |
+| adapter_sets, adapter_sets_code | one set for all skills | blocks chosen by the skill's map, ten random sets |
+| adapter_deobfuscation | never trained | five skills that undo obfuscation, each alone |
 
 The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
 the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
@@ -44,6 +47,7 @@ Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
 from __future__ import annotations
 
 from harness.experiments import (
+    adapter_sets,
     adapters,
     blocks,
     edges,
@@ -97,7 +101,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for part in (
         *(blocks, heads, sublayers, massive, positions, edges, patching, steering, robustness),
-        adapters,
+        *(adapters, adapter_sets),
     )
     for experiment in part.EXPERIMENTS
 }

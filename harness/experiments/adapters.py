@@ -49,6 +49,9 @@ RECIPES_BY_MODULES = (
 CUT_RANKS = (1, 2, 4, 8)
 N_RANDOM_GRAFTS = 5
 """Blocks of which a random update's grafts are measured."""
+NEW_TOKENS = 24
+"""Of the texts that adapters of each rank and set of modules write after JSON prompts: four times what the shortest
+valid one takes of SmolLM2's tokens, six at most."""
 FIRST_MLP = zero(Stream.MLP_OUT, 0)
 """The atlas's probe of what an adapter did to the model: how much the first block's MLP matters under it."""
 
@@ -145,7 +148,11 @@ def _surgery(_: Protocol, __: Anatomy) -> tuple[Probe, ...]:
 
 
 def _experiment(
-    name: str, probes: Callable[[Protocol, Anatomy], tuple[Probe, ...]], *, published: bool = False
+    name: str,
+    probes: Callable[[Protocol, Anatomy], tuple[Probe, ...]],
+    *,
+    published: bool = False,
+    generates: int = 0,
 ) -> Experiment:
     return Experiment(
         name=name,
@@ -154,6 +161,7 @@ def _experiment(
         held_out=True,
         families=FAMILIES,
         protocols=tuple(Protocol) if published else (Protocol.SOUND,),
+        generates=generates,
         prompts_per_family=12,
     )
 
@@ -164,7 +172,7 @@ EXPERIMENTS = (
     _experiment("adapter_families", _families),
     _experiment("adapter_profiles", _profiles, published=True),
     _experiment("adapter_steps", _steps),
-    _experiment("adapter_ranks", lambda *_: _recipes(RECIPES_BY_RANK)),
-    _experiment("adapter_modules", lambda *_: _recipes(RECIPES_BY_MODULES)),
+    _experiment("adapter_ranks", lambda *_: _recipes(RECIPES_BY_RANK), generates=NEW_TOKENS),
+    _experiment("adapter_modules", lambda *_: _recipes(RECIPES_BY_MODULES), generates=NEW_TOKENS),
     _experiment("adapter_surgery", _surgery),
 )

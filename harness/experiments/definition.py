@@ -57,9 +57,12 @@ class Experiment:
     that cannot be patched position by position are left out."""
     protocols: tuple[Protocol, ...] = tuple(Protocol)
     generates: int = 0
-    """Tokens that are written after each prompt under every probe, and measured (`harness.degeneration.GENERATED`)."""
+    """Tokens that are written after each prompt under every probe, and measured (`harness.degeneration.GENERATED`); of
+    adapters, after each JSON prompt wherever they are wholly on (`harness.effects.VALID_JSON`)."""
     adapters: bool = False
     """Whether its probes are `harness.adapters.values.Adapted`, measured by `harness.adapters.measuring`."""
+    reads_map: str = ""
+    """The family by whose map of skips its probes choose blocks (`Anatomy.ranked`)."""
     held_out: bool = False
     """Whether prompts are drawn from those that no adapter is trained on (`harness.adapters.items`)."""
     prompts_per_family: int = PROMPTS_PER_FAMILY

@@ -38,12 +38,13 @@ UNITS = {
     "update_norm": "norm",
     "factor_norm": "norm",
     "train_loss": "nats",
+    "valid_json": "share",
 }
 """Unit of each metric a sweep returns; any other metric prints its own name."""
 
 BOUNDED = frozenset(
     {
-        *("top5_overlap", "argmax_match", "answer_match"),
+        *("top5_overlap", "argmax_match", "answer_match", "valid_json"),
         *("repeated_bigrams", "repeated_trigrams", "same_token", "off_script", "degenerate"),
     }
 )

@@ -14,8 +14,9 @@ def summarize(effects: Effects) -> tuple[Mapping[str, Any], ...]:
     """One row a probe: its name, and [mean, low, high] of each metric with a 98% bootstrap interval over
     templates.
 
-    Each is over the prompts on which the probe was measured. A mean that is not finite, an interval that cannot be
-    formed (a single template) and a bound that resamples cannot give (some of them show no spread) is None.
+    Each is over the prompts on which the probe was measured and has a value of the metric. A mean that is not finite,
+    an interval that cannot be formed (a single template) and a bound that resamples cannot give (some of them show no
+    spread) is None.
     """
     import numpy as np
 
@@ -26,14 +27,14 @@ def summarize(effects: Effects) -> tuple[Mapping[str, Any], ...]:
         {"probe": str(probe), **{metric: [None, None, None] for metric in effects.metrics}}
         for probe in effects.probes
     ]
-    measured = effects.measured
-    for where in np.unique(measured, axis=0):
-        probes = np.flatnonzero((measured == where).all(axis=1))
-        prompts = np.flatnonzero(where)
-        if not prompts.size:
-            continue
-        clusters = Clusters.of([effects.prompts[i] for i in prompts])
-        for metric, table in effects.metrics.items():
+    for metric, table in effects.metrics.items():
+        having = effects.having(metric)
+        for where in np.unique(having, axis=0):
+            probes = np.flatnonzero((having == where).all(axis=1))
+            prompts = np.flatnonzero(where)
+            if not prompts.size:
+                continue
+            clusters = Clusters.of([effects.prompts[i] for i in prompts])
             values = table[np.ix_(probes, prompts)]
             usable = np.flatnonzero(np.isfinite(values).all(axis=1))
             if clusters.n_templates == 1:
