@@ -25,6 +25,7 @@ from harness.verdicts.criteria import (
     SameTop,
     StableOverSeeds,
     SteeringSlope,
+    SteeringWeakens,
     TopInFamilies,
     TopMoves,
 )
@@ -73,6 +74,11 @@ OURS = "this suite"
 PAGE = "atlas, audit page (seed 003)"
 LEADS = "a hub that leads by less than a tenth of its own effect is not a location anybody can use"
 SEPARATED = "only a block separated from every other by the suite's rule for locations can stay or move"
+WEAKENS = SteeringWeakens(
+    factor=0.8,
+    rationale="the ledger's bound: a strength gains less than 0.8 of what it gains on short prompts; of gains, since a "
+    "KL grows with harm as well",
+)
 WHY_RANKS = "0.7 is the correlation this suite asks of two ablations; profiles that agree less would name other layers"
 
 CLAIMS = (
@@ -126,6 +132,19 @@ CLAIMS = (
             )
         },
         expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
+    ),
+    Claim(
+        id="length-steering-weakens",
+        sentence="The factual direction raises the right answer less on long prompts, by less than 0.8 of what it does "
+        "on short ones.",
+        source="this suite: the universal form of the atlas's remark on steering and length",
+        falsified_by="long prompts on which a strength gains more than 0.8 of what it gains on short ones",
+        models=EVERY_MODEL,
+        over_seeds=True,
+        criteria={SOUND: (WEAKENS,)},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
+        note="In both the direction comes from bare development prompts, as does its length; of these, prompts that a "
+        "band judges are left out.",
     ),
     Claim(
         id="wording-hub-stays",
@@ -205,6 +224,30 @@ CLAIMS = (
             ),
         ),
         note="Published is compared at the lengths the atlas had: short and medium.",
+    ),
+    Claim(
+        id="robust-steering-degrades",
+        sentence="Steering weakens as prompts grow longer.",
+        source="Phase 2, long tasks",
+        falsified_by="long prompts on which it does 80% or more of what it does on short ones",
+        models=("qwen0_5b", "qwen1_5b"),
+        over_seeds=True,
+        criteria={SOUND: (WEAKENS,)},
+        published=(
+            Published(
+                value="0.36 and 1.10",
+                unit="nats",
+                what="largest KL on short and long, 0.5B",
+                source="raw results",
+            ),
+            Published(
+                value="6.59 and 6.35",
+                unit="nats",
+                what="largest KL on short and long, 1.5B",
+                source="raw results",
+            ),
+        ),
+        note="The published file of its last phase holds no measurement and says 'degrades' by default.",
     ),
     Claim(
         id="revision-l26-l14-breadth",

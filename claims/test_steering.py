@@ -288,15 +288,6 @@ CLAIMS = (
         note="Published of one length, one direction and one prompt; from L5 on the stream is twelve times longer.",
     ),
     Claim(
-        id="robust-steering-degrades",
-        sentence="Steering weakens as prompts grow longer.",
-        source="Phase 2, long tasks",
-        falsified_by="long prompts on which it does 80% or more of what it does on short ones",
-        models=(SMALL, MEDIUM),
-        untestable="steering is not measured in the length bands yet; the published file for it holds no measurement "
-        "and says 'degrades' by default",
-    ),
-    Claim(
         id="steering-facts-raised",
         sentence="At one of the blocks steered, half the stream's length of the factual direction "
         "raises the right answer.",

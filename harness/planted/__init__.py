@@ -13,6 +13,7 @@
     random          random weights, nothing planted                    harness.planted.random_weights
 
 `build_matched_null` stands beside them: the null of a checkpoint that is there already, harness.planted.matched_null.
+`SteeredInBands` is a steerable model for the length bands, in harness.planted.steered_bands.
 
 Each is built in seconds and saved as an ordinary checkpoint (config.json, model.safetensors, tokenizer)
 with planted.json, which states the truth. Importing this package imports neither torch nor transformers;
@@ -118,7 +119,7 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("layers_short", "layers_medium", "layers_long", "layers_natural", "layers_extended"), ("hub", "null")
     ),
-    **dict.fromkeys(("steering_short", "steering_medium", "steering_long"), ("two_skills",)),
+    **dict.fromkeys(("steering_short", "steering_medium", "steering_long"), ("steerable",)),
     "steering_sweep": ("two_skills", "null"),
     "steering_controls": ("two_skills", "null"),
     "steering_stance": ("steerable", "null"),

@@ -48,7 +48,9 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.adapters.values import PUBLISHED, SOUND, Adapted, Graft, Kind, Part, Recipe
+from harness.anatomy import Anatomy
 from harness.edits import Stream, skip, zero
+from harness.experiments.adapter_sets import CODE, recipes
 from harness.experiments.adapters import FAMILIES, JSON, RECIPES_BY_MODULES, RECIPES_BY_RANK
 from harness.planted.channel import (
     CHANNEL,
@@ -74,7 +76,7 @@ from harness.planted.writers import (
     random_embeddings,
     random_writer,
 )
-from tasks.suites import SUITES
+from tasks.suites import find_family
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,6 +149,8 @@ class AdapterPlan(Plan):
         share = PUBLISHED_SHARE if recipe == PUBLISHED else 1.0
         found: dict[Place, float] = {}
         for layer, amount in enumerate(self._amounts(family)):
+            if recipe.layers is not None and layer not in recipe.layers:
+                continue
             for module in recipe.modules:
                 found |= self._module(family, recipe, layer, module, share * amount)
         return found
@@ -286,12 +290,19 @@ class AdapterPlan(Plan):
         reference = self.adapted_logits(token_ids, self.reference(probe))
         return kl_of_logits(reference, self.adapted_logits(token_ids, probe))
 
+    def ranked(self, prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """Every block of the base, that first whose skip moves the prediction most: mean KL over these prompts."""
+        skips = [Adapted(parts=(), edit=skip(b), against="whole") for b in range(len(self.writers))]
+        means = [float(np.mean([self.adapted_kl(ids, row) for ids in prompts])) for row in skips]
+        return tuple(int(b) for b in np.argsort(-np.array(means), kind="stable"))
+
     def factor_norm(self, probe: Adapted) -> float:
         """Closed form of the norm of A and B over the blocks that a row names; NaN for merges and cuts."""
         if len(probe.parts) != 1 or probe.rank is not None or probe.parts[0].kind is not Kind.TRAINED:
             return 0.0 if not probe.parts else math.nan
         recipe = probe.parts[0].recipe
         named = probe.off or probe.only
+        named = recipe.layers if named is None else named
         here = range(len(self.writers)) if named is None else named
         modules = [m for m in recipe.modules if probe.modules is None or m in probe.modules]
         squares = (s**2 for place, s in self.sizes(probe).items() if place.layer in here)
@@ -446,15 +457,26 @@ def build_adapter(
 
 def _answers(family: str, tokenizer: Qwen2Tokenizer) -> list[int]:
     """Token ids of the family's answers that are one token."""
-    (found,) = (each for each in SUITES["full"] if each.name == family)
-    answers = sorted({pair.clean.answer for pair in found.candidates()})
+    answers = sorted({pair.clean.answer for pair in find_family(family).candidates()})
     return [ids[0] for answer in answers if len(ids := tokenizer(answer).input_ids) == 1]
 
 
 def planted_keys() -> tuple[tuple[str, Recipe], ...]:
-    """Family and recipe of every adapter that the suite's experiments ask for."""
+    """Family and recipe of every adapter that the suite's experiments ask for, whatever the model."""
     recipes = dict.fromkeys((SOUND, PUBLISHED, *RECIPES_BY_RANK, *RECIPES_BY_MODULES))
     return (*((JSON, recipe) for recipe in recipes), *((family, SOUND) for family in FAMILIES[1:]))
+
+
+def planted_sets(plan: AdapterPlan, loaded: LoadedModel) -> tuple[tuple[str, Recipe], ...]:
+    """Family and recipe of the adapters in sets of blocks, which the map of skips in closed form chooses."""
+    from harness.maps import development_items
+
+    found: list[tuple[str, Recipe]] = []
+    for family in (JSON, CODE):
+        ranked = plan.ranked([item.ids for item in development_items(loaded, family)])
+        anatomy = Anatomy(n_layers=len(plan.writers), ranked=ranked)
+        found += [(family, recipe) for recipe in recipes(anatomy)]
+    return tuple(found)
 
 
 def keep_adapters(

@@ -153,7 +153,10 @@ def make_evidence() -> Callable[..., Evidence]:
         fields |= given
         experiment = EXPERIMENTS[fields["experiment"]]
         anatomy = Anatomy(
-            n_layers=fields["n_layers"], heads=fields.get("heads", ()), massive=fields.get("massive")
+            n_layers=fields["n_layers"],
+            heads=fields.get("heads", ()),
+            massive=fields.get("massive"),
+            ranked=fields.get("ranked", ()),
         )
         model = (fields["protocol"], anatomy)
         fields.setdefault("definition", experiment.definition(*model))

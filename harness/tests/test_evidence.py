@@ -263,6 +263,7 @@ def test_equal_questions_have_equal_digests_and_a_changed_field_another(make_evi
             "protocol": Protocol.PUBLISHED,
             "heads": (4, 4),
             "kv_heads": (2, 2),
+            "ranked": (1, 0, 2, 3),
             "screen": 0.25,
             "massive": massive,
         }

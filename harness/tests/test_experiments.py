@@ -33,7 +33,12 @@ def anatomy(n_layers: int) -> Anatomy:
     """A model of three heads a block whose massive activation is written in its middle block."""
     massive = Massive(layer=n_layers // 2, dim=5, others=(1, 2))
     return Anatomy(
-        n_layers=n_layers, heads=(4,) * n_layers, massive=massive, kv_heads=(2,) * n_layers, d_model=16
+        n_layers=n_layers,
+        heads=(4,) * n_layers,
+        massive=massive,
+        kv_heads=(2,) * n_layers,
+        d_model=16,
+        ranked=tuple(range(n_layers)),
     )
 
 

@@ -30,8 +30,10 @@ from harness.experiments.robustness import (
 from harness.experiments.steering import FACTS
 from harness.figures.robustness import draw_bands, draw_families
 from harness.measure import draw_prompts
+from harness.planted.steerable import Steering as Step
+from harness.planted.steered_bands import LAYER
 from harness.protocols import Protocol
-from harness.steering import read_steering
+from harness.steering import Steering, read_steering
 from harness.tests.test_memory import MIB, model_of, prompts_of
 from harness.verdicts.criteria import (
     Condition,
@@ -39,6 +41,7 @@ from harness.verdicts.criteria import (
     ProfileOf,
     ProfilesAgree,
     SameTop,
+    SteeringWeakens,
     TopMoves,
 )
 from harness.verdicts.judging import judge_criterion
@@ -155,6 +158,38 @@ def test_the_planted_hub_is_found_at_every_length_wording_and_breadth(planted, n
     means = effects.means("kl_nats")[blocks]
     assert means.argmax() == 2
     assert means[2] > 5 * np.delete(means, 2).max()
+
+
+@pytest.fixture(scope="module")
+def said_by_the_context(tmp_path_factory):
+    from harness.planted.steered_bands import CONTEXTS, SteeredInBands
+
+    torch.set_num_threads(1)
+    return SteeredInBands(tmp_path_factory.mktemp("said"), CONTEXTS)
+
+
+def test_steering_weakens_where_the_context_has_raised_the_answer_already(said_by_the_context):
+    """At L3, between the direction's source and its reader; a context raises the answers by itself, by 12 nats."""
+    model = said_by_the_context
+    tables = {name: model.measure(name) for name in ("steering_short", "steering_long")}
+    slopes = {}
+    for name, evidence in tables.items():
+        assert evidence.failed == ()
+        effects, vector = evidence.effects, model.direction(evidence)[LAYER]
+        own = [i for i, p in enumerate(effects.prompts) if p.family == FACTS.skill]
+        gains = []
+        for strength in (0.5, -0.5):
+            step = Step(layer=LAYER, alpha=strength, direction=vector, positions=(-1,))
+            gains.append([model.expected(evidence, i, step)["forms_logprob"] for i in own])
+            row = effects.row(Steering(direction=FACTS, layers=(LAYER,), strength=strength).edit())
+            np.testing.assert_allclose(effects.metrics["forms_logprob"][row, own], gains[-1], atol=2e-4)
+        slopes[name] = np.mean(gains[0]) - np.mean(gains[1])
+    assert slopes["steering_short"] == pytest.approx(7.5, abs=0.3)
+    assert abs(slopes["steering_long"]) < 0.6, "what the direction has besides the planted one"
+    judged = {name: evidence.effects for name, evidence in tables.items()}
+    found = judge_criterion(SteeringWeakens(factor=0.8, rationale=WHY), measured(judged, 5))
+    assert found.verdict is SUPPORTED
+    assert found.sentence.startswith("At L3, ")
 
 
 def test_on_long_prompts_directions_are_added_to_the_last_token(subject):

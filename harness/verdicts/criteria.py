@@ -16,6 +16,7 @@ from harness.verdicts.adapter_criteria import (
     RecoveryDepth,
     RecoveryDepthsAgree,
 )
+from harness.verdicts.adapter_set_criteria import RecipeBeats
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
 from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
 from harness.verdicts.head_criteria import HeadRank, HeadRanksAgree, Specialist, TopHeadsIn
@@ -52,8 +53,10 @@ from harness.verdicts.robustness_criteria import (
     OnePromptMisleads,
     ProfilesAgree,
     SameTop,
+    SteeringWeakens,
     TopMoves,
 )
+from harness.verdicts.separability_criteria import SeparabilityLeads
 from harness.verdicts.steering_criteria import (
     BeatsControls,
     BestSteered,
@@ -129,12 +132,14 @@ __all__ = [
     "ProfilesAgree",
     "ProfilesDiffer",
     "RankAgreement",
+    "RecipeBeats",
     "RecoveryBound",
     "RecoveryDepth",
     "RecoveryDepthsAgree",
     "SameAsDeepest",
     "SameEffect",
     "SameTop",
+    "SeparabilityLeads",
     "ShareChange",
     "SingleCriterion",
     "SomeProbe",
@@ -149,6 +154,7 @@ __all__ = [
     "SteeringMoves",
     "SteeringSigns",
     "SteeringSlope",
+    "SteeringWeakens",
     "SubsetHubShare",
     "Term",
     "TopHeadsIn",
@@ -214,6 +220,7 @@ SingleCriterion = (
     | TopMoves
     | ProfilesAgree
     | OnePromptMisleads
+    | SteeringWeakens
     | AdapterRatio
     | BlockCorrelation
     | ConstantSpread
@@ -226,6 +233,8 @@ SingleCriterion = (
     | FamilyLeads
     | TrainedWithin
     | TrainedSlope
+    | RecipeBeats
+    | SeparabilityLeads
     | ChangeTop
     | ChangeStandsOut
     | ChangeGini

@@ -10,6 +10,7 @@ from harness.claim import Claim
 from harness.protocols import Protocol
 from harness.verdicts import (
     adapter_recovery,
+    adapter_sets,
     adapters,
     cells,
     families,
@@ -24,8 +25,10 @@ from harness.verdicts import (
     positions,
     profiles,
     robustness,
+    separability,
     steering,
     steering_joint,
+    steering_length,
     steering_reach,
     sublayers,
     training,
@@ -73,12 +76,14 @@ from harness.verdicts.criteria import (
     ProfilesAgree,
     ProfilesDiffer,
     RankAgreement,
+    RecipeBeats,
     RecoveryBound,
     RecoveryDepth,
     RecoveryDepthsAgree,
     SameAsDeepest,
     SameEffect,
     SameTop,
+    SeparabilityLeads,
     ShareChange,
     SingleCriterion,
     SomeProbe,
@@ -93,6 +98,7 @@ from harness.verdicts.criteria import (
     SteeringMoves,
     SteeringSigns,
     SteeringSlope,
+    SteeringWeakens,
     SubsetHubShare,
     TopHeadsIn,
     TopInFamilies,
@@ -251,6 +257,8 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = robustness.judge_profiles_agree(criterion, view)
         case OnePromptMisleads():
             finding = robustness.judge_one_prompt(criterion, view)
+        case SteeringWeakens():
+            finding = steering_length.judge_weakens(criterion, view)
         case RecoveryBound():
             finding = patching.judge_recovery(criterion, view)
         case DirectionsAgree():
@@ -303,6 +311,10 @@ def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
             finding = training.judge_trained_within(criterion, view)
         case TrainedSlope():
             finding = training.judge_trained_slope(criterion, view)
+        case SeparabilityLeads():
+            finding = separability.judge_separability(criterion, view)
+        case RecipeBeats():
+            finding = adapter_sets.judge_beats(criterion, view)
         case ChangeTop():
             finding = training_changes.judge_change_top(criterion, view)
         case ChangeStandsOut():

@@ -1,10 +1,11 @@
-"""Criteria on other prompts: the same top block, another one, profiles that agree, and a single prompt a family."""
+"""Criteria on other prompts: the same top block, or another; profiles that agree; a prompt a family; less steering."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from harness.verdicts.criterion import SEPARATION_ALPHA, Criterion, ProfileOf
+from harness.verdicts.steering_criteria import Gain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,4 +123,38 @@ class OnePromptMisleads(Criterion):
         return (
             f"of all draws of one prompt a family ({self.condition.name}), at least {self.at_least:.0%} have another "
             f"top {self.condition.noun} than all prompts together"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringWeakens(Criterion):
+    """What a strength gains on some prompts is less than `factor` times what it gains on others.
+
+    The same direction is added to both, at the block where it does most on the prompts of `strong`. Judged in
+    `steering_length.py`.
+    """
+
+    factor: float
+    strong: str = "steering_short"
+    weak: str = "steering_long"
+    window: float = 0.5
+    gain: Gain = Gain.FORMS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strong == self.weak or not self.factor > 0.0:
+            raise ValueError(
+                f"SteeringWeakens(strong={self.strong!r}, weak={self.weak!r}, factor={self.factor:g}): two tables, and "
+                "a factor above 0"
+            )
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Names of the tables it reads."""
+        return (self.strong, self.weak)
+
+    def __str__(self) -> str:
+        return (
+            f"at the block that does most in {self.strong}, {self.gain} rises with the strength, within "
+            f"{self.window:g} of 0, and in {self.weak} by less than {self.factor:g} times as much"
         )

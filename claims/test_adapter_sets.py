@@ -1,0 +1,187 @@
+"""Chapter: does it matter in which blocks an adapter stands?
+
+Adapters on all seven linear modules of a few blocks: those whose skip moves the base model most on the skill's own
+prompts, and ten sets as large at random. Between them they have as many parameters as one of low rank in every block.
+The map is measured on prompts that are not held out; judged is the log-probability of held-out answers, over a hundred
+of them.
+
+The atlas took the same three blocks for every skill (a key was missing in a dictionary), one random set that shared a
+block with them, and two held-out prompts, one of which had been trained on.
+"""
+
+import pytest
+
+from harness.adapters.values import Adapted, Part
+from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.experiments.adapter_sets import (
+    ALL_LINEAR,
+    AT_RANDOM,
+    CHOSEN,
+    CODE,
+    EVERYWHERE,
+)
+from harness.experiments.adapters import JSON, RECIPES_BY_MODULES
+from harness.verdicts.criteria import Contrast, OfFamilies, RecipeBeats, Term
+
+CHAPTER = "18. Where an adapter stands"
+
+SOUND = Protocol.SOUND
+PROTOCOLS = (SOUND,)
+"""Of the snapshots: what the atlas did differently here is how it chose, trained and measured."""
+
+AUDIT = "atlas, audit page (seed 004)"
+OURS = "this suite: the universal form"
+TENTH = "a tenth of a nat, the least effect that counts"
+OF_TEN = "of ten sets the 95th percentile lies beyond nine, as the ledger has it: it must beat each"
+EXPERIMENT = {JSON: "adapter_sets", CODE: "adapter_sets_code"}
+
+
+def _beats(
+    family: str,
+    recipe: str,
+    others: tuple[str, ...],
+    why: str,
+    *,
+    least: int | None = None,
+    share: float = 1.0,
+    margin: float = 0.0,
+) -> RecipeBeats:
+    return RecipeBeats(
+        experiment=EXPERIMENT[family],
+        family=family,
+        recipe=recipe,
+        others=others,
+        least=least,
+        share=share,
+        margin=margin,
+        rationale=why,
+    )
+
+
+ALL = Adapted(parts=(Part(family=JSON, recipe=next(r for r in RECIPES_BY_MODULES if r.name == ALL_LINEAR)),))
+SOMETHING = OfFamilies(
+    families=(JSON,),
+    criterion=Contrast(
+        experiment="adapter_sets",
+        what="what the adapter on all linear modules adds to the answer's log-probability",
+        terms=(Term(weight=1.0, of=ALL), Term(weight=-1.0)),
+        at_least=0.1,
+        rationale=f"{TENTH}: below it there is nothing to compare",
+    ),
+)
+
+
+CLAIMS = (
+    Claim(
+        id="atlas-lora-json",
+        sentence="An adapter in three blocks that the atlas's map chose answers JSON prompts as well as one on all "
+        "linear modules, with 13.8 times fewer parameters.",
+        source=AUDIT,
+        falsified_by="answers less likely than under the full adapter, or no likelier than under adapters in as many "
+        "random blocks",
+        models=("qwen0_5b",),
+        criteria={
+            SOUND: (
+                _beats(JSON, CHOSEN, (ALL_LINEAR,), f"as well: less than {TENTH}, apart", margin=-0.1),
+                _beats(JSON, CHOSEN, AT_RANDOM, OF_TEN),
+            )
+        },
+        published=(
+            Published(value=319488, unit="parameters", what="o, up and down of three layers", source=AUDIT),
+            Published(value=4399104, unit="parameters", what="all linear modules", source=AUDIT),
+            Published(value=13.8, unit="times", what="ratio", source=AUDIT),
+            Published(
+                value=1.0, unit="exact match", what="of two prompts, one of them trained on", source=AUDIT
+            ),
+            Published(value=1.0, unit="exact match", what="in three random layers", source="raw results"),
+        ),
+        note="What the config says is right: rank 8 on o, up and down of three blocks has 319,488 parameters, on all "
+        "linear modules 4,399,104. It says nothing of the map: any three blocks have as many. Here a set has all "
+        "seven modules of its blocks, so that it differs from the others in nothing but where it stands.",
+    ),
+    Claim(
+        id="atlas-lora-task-split",
+        sentence="What holds of JSON does not of code: there all linear modules win, and the atlas's layers only have "
+        "a lower loss than random ones.",
+        source=AUDIT,
+        falsified_by="chosen blocks that do as well as all linear modules on code, or random blocks that do better",
+        models=("qwen0_5b",),
+        criteria={
+            SOUND: (
+                _beats(CODE, ALL_LINEAR, (CHOSEN,), f"a win is more than {TENTH}", margin=0.1),
+                _beats(CODE, CHOSEN, AT_RANDOM, OF_TEN),
+            )
+        },
+        published=(
+            Published(value=1.0, unit="exact match", what="all linear modules, one prompt", source=AUDIT),
+            Published(value=0.0, unit="exact match", what="the atlas's layers, one prompt", source=AUDIT),
+        ),
+        note="One prompt a family, one random set of layers, which shares L7 with the atlas's, and the loss of a "
+        "single batch with its padding.",
+    ),
+    Claim(
+        id="sets-map-beats-random",
+        sentence="On JSON, an adapter in the blocks that the base model needs most does better than one in as many "
+        "random blocks, against each of ten.",
+        source=f"{OURS} of 'atlas-guided LoRA'",
+        falsified_by="a random set of blocks that does better",
+        models=EVERY_MODEL,
+        criteria={SOUND: (_beats(JSON, CHOSEN, AT_RANDOM, OF_TEN),)},
+        presupposes=(SOMETHING,),
+        note="The ten sets are drawn once for a number of blocks, not anew for each training.",
+    ),
+    Claim(
+        id="sets-map-keeps-up",
+        sentence="On JSON, an adapter in the blocks that the base model needs most does as well as one of as many "
+        "parameters in every block.",
+        source=f"{OURS} of 'with fewer parameters', the parameters held equal",
+        falsified_by="answers more than a tenth of a nat less likely than with the same parameters in every block",
+        models=EVERY_MODEL,
+        criteria={SOUND: (_beats(JSON, CHOSEN, (EVERYWHERE,), f"less than {TENTH}, apart", margin=-0.1),)},
+        presupposes=(SOMETHING,),
+    ),
+    Claim(
+        id="sets-any-blocks-do",
+        sentence="On JSON it hardly matters where: nine of ten random sets of blocks add half of what an adapter on "
+        "every linear module of every block adds.",
+        source="this suite: why random layers also scored 1.000",
+        falsified_by="two random sets or more that add less than half of it",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                RecipeBeats(
+                    experiment="adapter_sets",
+                    family=JSON,
+                    recipe=ALL_LINEAR,
+                    others=AT_RANDOM,
+                    least=9,
+                    share=0.5,
+                    theirs=True,
+                    rationale="half of the whole, in nine of ten: with less, where an adapter stands would matter more "
+                    "than how large it is",
+                ),
+            )
+        },
+        presupposes=(SOMETHING,),
+    ),
+    Claim(
+        id="sets-all-linear-wins-on-code",
+        sentence="On code, an adapter on every linear module of every block does better than one in the blocks that "
+        "the base model needs most, which has a fraction of the parameters.",
+        source=f"{OURS} of 'all-linear wins code'",
+        falsified_by="chosen blocks that come within a tenth of a nat of it",
+        models=EVERY_MODEL,
+        criteria={SOUND: (_beats(CODE, ALL_LINEAR, (CHOSEN,), f"a win is more than {TENTH}", margin=0.1),)},
+    ),
+)
+
+
+def test_adapter_sets(cell, judge):
+    """Each claim of this chapter, on each model, protocol and seed."""
+    judge(cell)
+
+
+@pytest.mark.parametrize("experiment", ["adapter_sets", "adapter_sets_code"])
+def test_adapter_sets_snapshot(experiment, effects_cell, effects, snapshot):
+    """What adapters in sets of blocks do, against the last accepted measurement."""
+    assert effects(experiment, effects_cell) == snapshot

@@ -1,0 +1,131 @@
+"""Chapter: can the five skills be taught that undo obfuscated code, and do their adapters leave each other alone?
+
+The atlas planned the study (decode a string, fold a constant, simplify control flow, rename a variable, drop dead code)
+and left its file empty. Each skill gets one adapter by the same recipe as the others, judged by what it adds to the
+log-probability of held-out answers.
+"""
+
+import pytest
+
+from harness.adapters.values import SOUND as RECIPE
+from harness.adapters.values import Adapted, Kind, Part
+from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.experiments.adapter_sets import DEOBFUSCATION
+from harness.verdicts.criteria import Contrast, OfFamilies, Term
+
+CHAPTER = "19. Skills of deobfuscation"
+
+SOUND = Protocol.SOUND
+PROTOCOLS = (SOUND,)
+"""Of the snapshots: the atlas measured nothing."""
+
+REPORT = "atlas, audit page (seed 003)"
+TENTH = "a tenth of a nat, the least effect that counts"
+
+
+def _adds(
+    family: str,
+    part: Part,
+    on: tuple[str, ...],
+    what: str,
+    why: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> OfFamilies:
+    row = Adapted(parts=(part,))
+    return OfFamilies(
+        families=on,
+        criterion=Contrast(
+            experiment="adapter_deobfuscation",
+            what=f"what {what} of {family} adds to the answer's log-probability",
+            terms=(Term(weight=1.0, of=row), Term(weight=-1.0)),
+            rationale=why,
+            at_least=at_least,
+            at_most=at_most,
+        ),
+    )
+
+
+def _own(family: str, at_least: float, why: str) -> OfFamilies:
+    part = Part(family=family, recipe=RECIPE)
+    return _adds(family, part, (family,), "the adapter", why, at_least=at_least)
+
+
+CLAIMS = (
+    Claim(
+        id="block-h-deobf",
+        sentence="The study of deobfuscation was done in part.",
+        source=REPORT,
+        falsified_by="no adapter trained and nothing measured",
+        models=("qwen0_5b", "qwen1_5b"),
+        untestable="It states that work is done, not what was found. The published file holds no number: generators of "
+        "five skills were written, and no adapter was trained. The five are trained and measured here",
+        published=(Published(value="partial", unit="", what="status", source=REPORT),),
+    ),
+    Claim(
+        id="deobfuscation-each-skill-learned",
+        sentence="Each of five skills of deobfuscation can be taught: its adapter makes held-out answers a nat "
+        "likelier.",
+        source="this suite: the study that the atlas left empty",
+        falsified_by="an adapter that adds less than a nat on its own skill",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: tuple(
+                _own(family, 1.0, "a nat: the answer 2.7 times as likely; as JSON training is asked for")
+                for family in DEOBFUSCATION
+            )
+        },
+    ),
+    Claim(
+        id="deobfuscation-spares-the-others",
+        sentence="None of these adapters costs the other four skills more than half a nat on average.",
+        source="this suite: whether five edits could stand side by side",
+        falsified_by="an adapter under which the answers of the other four lose more than half a nat",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: tuple(
+                _adds(
+                    family,
+                    Part(family=family, recipe=RECIPE),
+                    tuple(other for other in DEOBFUSCATION if other != family),
+                    "the adapter",
+                    "half of what training is asked to add",
+                    at_least=-0.5,
+                )
+                for family in DEOBFUSCATION
+            )
+        },
+    ),
+    Claim(
+        id="deobfuscation-random-update-inert",
+        sentence="A random update of the same norm teaches none of the five.",
+        source="this suite: the control",
+        falsified_by="a random update that adds more than a tenth of a nat",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: tuple(
+                _adds(
+                    family,
+                    Part(family=family, recipe=RECIPE, kind=Kind.RANDOM),
+                    (family,),
+                    "a random update like that",
+                    f"{TENTH}, a tenth of what training is asked for",
+                    at_most=0.1,
+                )
+                for family in DEOBFUSCATION
+            )
+        },
+    ),
+)
+
+
+def test_deobfuscation(cell, judge):
+    """Each claim of this chapter, on each model, protocol and seed."""
+    judge(cell)
+
+
+@pytest.mark.parametrize("experiment", ["adapter_deobfuscation"])
+def test_deobfuscation_snapshot(experiment, effects_cell, effects, snapshot):
+    """What each skill's adapter does to all five, against the last accepted measurement."""
+    assert effects(experiment, effects_cell) == snapshot

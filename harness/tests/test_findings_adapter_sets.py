@@ -1,0 +1,161 @@
+"""RecipeBeats at its boundaries: what each adapter adds is set, and how many others it beats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.adapters.values import Adapted, Kind, Part, Recipe
+from harness.effects import pool
+from harness.verdicts.criteria import RecipeBeats
+from harness.verdicts.judging import judge_criterion
+from harness.verdicts.reading import measured
+from harness.verdicts.synthetic import table, with_value
+from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
+
+SUPPORTED, REFUTED, INCONCLUSIVE, INVALID = (
+    Verdict.SUPPORTED,
+    Verdict.REFUTED,
+    Verdict.INCONCLUSIVE,
+    Verdict.INVALID,
+)
+BASE = -3.0
+OTHERS = tuple(f"other_{i}" for i in range(5))
+
+
+def on(name: str, family: str = "a", **given: object) -> Adapted:
+    return Adapted(parts=(Part(family=family, recipe=Recipe(name=name), **given),))
+
+
+def ask(gains: dict[str, float], *, seeds=({},), noise=0.002, **given: object) -> Finding:
+    """Judge on a table of adapters that add so much on the family "a"; `seeds` changes some gains per seed."""
+    tables = []
+    for seed, changed in enumerate(seeds, start=42):
+        now = {**gains, **changed}
+        rows = [on(name) for name in now]
+        levels = [[BASE + gain, -9.0] for gain in now.values()]
+        made = table(
+            rows, {"answer_logprob": levels}, noise=noise, families=("a", "b"), templates=12, seed=seed
+        )
+        tables.append(replace(made, baseline={"answer_logprob": np.full(len(made.prompts), BASE)}))
+    return judge_criterion(criterion(**given), measured({"sets": pool(tables)}, 4))
+
+
+def criterion(**given: object) -> RecipeBeats:
+    asked = {"experiment": "sets", "family": "a", "recipe": "own", "others": OTHERS, "rationale": "a test"}
+    return RecipeBeats(**{**asked, **given})
+
+
+def gains(own: float, *others: float) -> dict[str, float]:
+    return {"own": own, **dict(zip(OTHERS, others, strict=False))}
+
+
+@pytest.mark.parametrize(("own", "verdict"), [(1.05, SUPPORTED), (1.0, INCONCLUSIVE), (0.95, REFUTED)])
+def test_it_must_beat_the_best_of_the_others(own, verdict):
+    found = ask(gains(own, 0.2, 0.4, 1.0, 0.3, 0.1))
+    assert found.verdict is verdict, found.sentence
+    assert found.estimate.value == pytest.approx(own - 1.0, abs=0.01)
+    assert "the 5 others 0.0997 to 1. " in found.sentence
+
+
+@pytest.mark.parametrize(("own", "verdict"), [(0.45, SUPPORTED), (0.4, INCONCLUSIVE), (0.35, REFUTED)])
+def test_of_some_it_must_beat_so_many(own, verdict):
+    """Four of five: the second best, 0.4, decides."""
+    found = ask(gains(own, 0.2, 0.4, 1.0, 0.3, 0.1), least=4)
+    assert found.verdict is verdict, found.sentence
+    assert "other_1" in found.sentence
+
+
+@pytest.mark.parametrize(("own", "verdict"), [(0.95, SUPPORTED), (0.9, INCONCLUSIVE), (0.85, REFUTED)])
+def test_a_margin_below_zero_is_room(own, verdict):
+    assert ask(gains(own, 1.0), others=OTHERS[:1], margin=-0.1).verdict is verdict
+
+
+@pytest.mark.parametrize(("own", "verdict"), [(0.55, SUPPORTED), (0.5, INCONCLUSIVE), (0.45, REFUTED)])
+def test_a_share_of_what_another_adds(own, verdict):
+    assert ask(gains(own, 1.0), others=OTHERS[:1], share=0.5).verdict is verdict
+
+
+@pytest.mark.parametrize(("third", "verdict"), [(1.05, SUPPORTED), (1.0, INCONCLUSIVE), (0.95, REFUTED)])
+def test_the_others_are_asked_for_a_share_of_what_it_adds(third, verdict):
+    """Three of five must add half of 2: the third best decides."""
+    found = ask(gains(2.0, 1.5, 1.4, third, 0.1, 0.2), least=3, share=0.5, theirs=True)
+    assert found.verdict is verdict, found.sentence
+    assert "at least 3 of 5 others adds 50% of what own adds" in found.sentence
+
+
+def test_trainings_that_disagree_decide_nothing():
+    """The mean leads by 0.1, the second training is behind."""
+    agreed = ask(gains(1.1, 1.0), others=OTHERS[:1], seeds=({}, {}))
+    split = ask(gains(1.3, 1.0), others=OTHERS[:1], seeds=({}, {"own": 0.9}))
+    assert (agreed.verdict, split.verdict) == (SUPPORTED, INCONCLUSIVE)
+    assert "(1, 0 by seed)" in split.sentence
+
+
+def test_only_the_familys_own_prompts_count_and_only_finished_trained_adapters():
+    """Rows of another family, a random update and an earlier step carry the same names and are passed over."""
+    rows = [on("own"), on("other_0"), on("own", "b"), on("own", kind=Kind.RANDOM), on("own", step=10)]
+    levels = [[BASE + 1.0, 0.0], [BASE + 0.5, 5.0], [BASE - 2.0] * 2, [BASE - 2.0] * 2, [BASE - 2.0] * 2]
+    made = table(rows, {"answer_logprob": levels}, noise=0.01, families=("a", "b"))
+    made = replace(made, baseline={"answer_logprob": np.full(len(made.prompts), BASE)})
+    found = judge_criterion(criterion(others=OTHERS[:1]), measured({"sets": made}, 4))
+    assert found.verdict is SUPPORTED
+    assert found.estimate.value == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(MissingEvidence, match="holds no adapter 'own' of a"):
+        ask({"other_0": 1.0})
+    with pytest.raises(MissingEvidence, match="holds none of other_0"):
+        ask({"own": 1.0})
+
+
+def test_a_model_of_few_blocks_has_fewer_others():
+    """Of five asked for two are there: `least` of four becomes both."""
+    found = ask(gains(1.0, 0.5, 1.5), least=4)
+    assert found.verdict is REFUTED
+
+
+def test_an_answer_without_a_log_probability_makes_it_invalid():
+    rows = [on("own"), on("other_0")]
+    made = table(rows, {"answer_logprob": [[-2.0, 0.0], [-2.5, 0.0]]}, noise=0.01, families=("a", "b"))
+    made = replace(made, baseline={"answer_logprob": np.full(len(made.prompts), BASE)})
+    made = with_value(made, "answer_logprob", 1, 0, float("-inf"))
+    found = judge_criterion(criterion(others=OTHERS[:1]), measured({"sets": made}, 4))
+    assert found.verdict is INVALID
+    assert "other_0" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"others": ()}, "name other recipes"),
+        ({"others": ("own", "x")}, "name other recipes"),
+        ({"others": ("x", "x")}, "name other recipes"),
+        ({"least": 0}, "at least 1 of 5"),
+        ({"least": 6}, "at least 1 of 5"),
+        ({"share": 0.0}, "a share above 0"),
+        ({"share": 1.5}, "a share above 0"),
+    ],
+)
+def test_a_criterion_that_asks_nothing_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        criterion(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "the adapter own adds at least what each of 5 others adds to"),
+        (
+            {"least": 4, "margin": 0.1},
+            "the adapter own adds at least what at least 4 of 5 others adds, plus 0.1 nats to",
+        ),
+        ({"others": ("x",), "margin": -0.1}, "the adapter own adds at least what x adds, less 0.1 nats to"),
+        ({"share": 0.5, "theirs": True}, "each of 5 others adds at least 50% of what own adds to"),
+    ],
+)
+def test_it_reads_as_a_sentence(given, said):
+    assert str(criterion(**given)) == f"in sets, on prompts of a, {said} the answer's log-probability"

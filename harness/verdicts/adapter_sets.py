@@ -1,0 +1,102 @@
+"""Judging RecipeBeats: one adapter against several others, prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.adapters.values import Adapted, Kind
+from harness.effects import Effects, PromptRecord
+from harness.statistics.bootstrap import sample
+from harness.statistics.clusters import Clusters
+from harness.statistics.estimate import format_number
+from harness.statistics.paired import partial_conjunction_p
+from harness.verdicts.adapter_set_criteria import RecipeBeats
+from harness.verdicts.deciding import decide
+from harness.verdicts.reading import Measured, invalid, say_p
+from harness.verdicts.verdict import Finding, MissingEvidence
+
+METRIC = "answer_logprob"
+
+
+def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
+    """Supported: the lead over enough others is above 0; refuted: over too many it is below (Benjamini & Heller 2008).
+
+    Of several trainings, each must lie on the verdict's side by its own means.
+    """
+    table = measured.table(criterion.experiment)
+    rows = _rows(table, criterion.family)
+    if criterion.recipe not in rows:
+        raise MissingEvidence(
+            f"'{criterion.experiment}' holds no adapter '{criterion.recipe}' of {criterion.family} (it holds: "
+            f"{', '.join(rows) or 'none'})"
+        )
+    others = [name for name in criterion.others if name in rows]
+    if not others:
+        raise MissingEvidence(f"'{criterion.experiment}' holds none of {', '.join(criterion.others)}")
+    own = [i for i, prompt in enumerate(table.prompts) if prompt.family == criterion.family]
+    prompts = [table.prompts[i] for i in own]
+    base = table.baseline[METRIC][own]
+    gains = {name: table.values(METRIC)[rows[name]][own] - base for name in (criterion.recipe, *others)}
+    bad = [name for name, values in gains.items() if not np.isfinite(values).all()]
+    if bad:
+        return invalid(f"under the adapter '{bad[0]}' some answer has no finite log-probability")
+    pairs = [(gains[criterion.recipe], gains[name]) for name in others]
+    pairs = [(theirs, own) if criterion.theirs else (own, theirs) for own, theirs in pairs]
+    leads = np.stack([one - criterion.share * other - criterion.margin for one, other in pairs])
+    clusters = Clusters.of(prompts)
+    found = sample(clusters, leads, METRIC)
+    n = len(others)
+    least = n if criterion.least is None else min(criterion.least, n)
+    above = np.array([found.p_above(i, 0.0) for i in range(n)])
+    below = np.array([found.p_below(i, 0.0) for i in range(n)])
+    by_seed = _beaten_by_seed(leads, prompts)
+    holds = 2 * partial_conjunction_p(above, least) if min(by_seed) >= least else 1.0
+    fails = 2 * partial_conjunction_p(below, n - least + 1) if max(by_seed) < least else 1.0
+    verdict, p = decide(holds, fails)
+    order = np.argsort(found.value)
+    at = int(order[n - least])
+    means = sample(clusters, np.stack([gains[name] for name in (criterion.recipe, *others)]), METRIC)
+    estimate = replace(found.estimate(at), unit="nats beyond what is asked")
+    seeds = f" ({', '.join(map(str, by_seed))} by seed)" if len(by_seed) > 1 else ""
+    compared = others[0] if n == 1 else f"the {n} others"
+    return Finding(
+        verdict=verdict,
+        sentence=f"{criterion.recipe} adds {format_number(float(means.value[0]))} nats, {compared} "
+        f"{_range(means.value[1:])}. That {criterion.who} adds {criterion.bound} is so for "
+        f"{int((found.value >= 0).sum())} of {n}{seeds}; the deciding one, {others[at]}, lies {estimate} ({say_p(p)}).",
+        estimate=estimate,
+        p_value=p,
+    )
+
+
+def _rows(table: Effects, family: str) -> dict[str, int]:
+    """The row of each recipe's trained adapter, wholly on, at the end of its training."""
+    found = {}
+    for i, probe in enumerate(table.probes):
+        if not isinstance(probe, Adapted) or len(probe.parts) != 1 or probe != Adapted(parts=probe.parts):
+            continue
+        (part,) = probe.parts
+        if (part.family, part.kind, part.step, part.weight) == (family, Kind.TRAINED, None, 1.0):
+            found[part.recipe.name] = i
+    return found
+
+
+def _beaten_by_seed(leads: Float[np.ndarray, "others prompts"], prompts: Sequence[PromptRecord]) -> list[int]:
+    """How many others it beats in each training, by the means."""
+    found = []
+    for seed in sorted({prompt.seed for prompt in prompts}):
+        keep = [i for i, prompt in enumerate(prompts) if prompt.seed == seed]
+        clusters = Clusters.of([prompts[i] for i in keep])
+        means = clusters.template_means(leads[:, keep]) @ clusters.weights
+        found.append(int((means >= 0).sum()))
+    return found
+
+
+def _range(values: Float[np.ndarray, " others"]) -> str:
+    if len(values) == 1:
+        return format_number(float(values[0]))
+    return f"{format_number(float(values.min()))} to {format_number(float(values.max()))}"
