@@ -54,7 +54,9 @@ class Asked:
     @cached_property
     def anatomy(self) -> Anatomy:
         """Of a model of so many blocks, with the planted models' heads."""
-        return Anatomy(n_layers=self.n_layers, heads=(N_HEADS,) * self.n_layers)
+        return Anatomy(
+            n_layers=self.n_layers, heads=(N_HEADS,) * self.n_layers, ranked=tuple(range(self.n_layers))
+        )
 
     def probes(self, experiment: str, select: Selector) -> tuple[Probe, ...]:
         """The experiment's probes that a criterion selects."""

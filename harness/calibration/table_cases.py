@@ -23,6 +23,7 @@ import numpy as np
 from harness.calibration import tables_of_adapters as adapters
 from harness.calibration import tables_of_blocks as blocks
 from harness.calibration import tables_of_positions as positions
+from harness.calibration import tables_of_sets as sets
 from harness.calibration import tables_of_steering as steering
 from harness.calibration import tables_of_training as training
 from harness.calibration.asked import Asked, Made, Make
@@ -45,12 +46,14 @@ SUBLAYERS, POSITIONS, PATCHING, STEERING, KNOCKOUT, ROBUSTNESS = (
     "11. Skill knockout",
     "12. Length, wording and breadth",
 )
-NORMS, TRANSFER, TRAINED, SWEEPS, STEPS = (
+NORMS, TRANSFER, TRAINED, SWEEPS, STEPS, SETS, DEOBFUSCATION = (
     "13. Adapter norms and effects",
     "14. Transfer of adapted activations",
     "15. What training changes",
     "16. Rank and modules",
     "17. Training step by step",
+    "18. Where an adapter stands",
+    "19. Skills of deobfuscation",
 )
 FALSE = (0.3, 0.7, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99)
 TRUE = (1.05, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
@@ -317,6 +320,33 @@ TABLE_CASES: tuple[TableCase, ...] = (
         SWEEPS,
         28,
         dict.fromkeys(("lora-o-alone-suffices", "lora-half-the-rank-suffices"), training.outdone),
+        training.GAINED_SD,
+    ),
+    *_cases(
+        SETS,
+        14,
+        dict.fromkeys(
+            (
+                "sets-map-beats-random",
+                "sets-map-keeps-up",
+                "sets-any-blocks-do",
+                "sets-all-linear-wins-on-code",
+            ),
+            sets.beating,
+        ),
+        training.GAINED_SD,
+    ),
+    *_cases(
+        DEOBFUSCATION,
+        18,
+        dict.fromkeys(
+            (
+                "deobfuscation-each-skill-learned",
+                "deobfuscation-spares-the-others",
+                "deobfuscation-random-update-inert",
+            ),
+            training.raised,
+        ),
         training.GAINED_SD,
     ),
     *_cases(STEPS, 18, {"training-most-by-step-10": training.outdone}, training.GAINED_SD),

@@ -52,6 +52,7 @@ from harness.verdicts.criteria import (
     OfFamilies,
     ProfilesAgree,
     RankAgreement,
+    RecipeBeats,
     RecoveryBound,
     RecoveryDepth,
     SameTop,
@@ -107,6 +108,7 @@ def table_size(criterion: SingleCriterion, tables: Tables, n_layers: int) -> flo
             | Contrast()
             | FamilyLeads()
             | ChangesDiffer()
+            | RecipeBeats()
         ):
             return adapter_size(criterion, view)
     raise TypeError(

@@ -59,7 +59,7 @@ def raised(asked: Asked) -> Population:
     """What adapters add, each on some families: one is as far from the bound as wanted, the others clearly beyond."""
     criteria = asked.the(OfFamilies)
     near = asked.among(len(criteria))
-    names = _families(asked, _contrast(criteria[0]).experiment)
+    names = names_of_families(asked, _contrast(criteria[0]).experiment)
     gains: dict[Adapted, ByFamily] = {}
     least, reach = (OWN_LEAST, 0.3) if _contrast(criteria[0]).at_most is None else (SMALL_LEAST, 0.0)
     for i, criterion in enumerate(criteria):
@@ -70,14 +70,14 @@ def raised(asked: Asked) -> Population:
         own = np.isin(names, criterion.families)
         gains[probe] = asked.rng.uniform(-reach, reach, len(names))
         gains[probe][own] += _gain(contrast, target) - gains[probe][own].mean()
-    return _gained(asked, _contrast(criteria[0]).experiment, gains, least)
+    return gained(asked, _contrast(criteria[0]).experiment, gains, least)
 
 
 def outdone(asked: Asked) -> Population:
     """What one row adds at the wanted ratio to what others add, on each of the families that are asked about."""
     criteria = asked.the(OfFamilies)
     near = asked.among(len(criteria))
-    names = _families(asked, _contrast(criteria[0]).experiment)
+    names = names_of_families(asked, _contrast(criteria[0]).experiment)
     gains: dict[Adapted, ByFamily] = {}
     for i, criterion in enumerate(criteria):
         contrast = _contrast(criterion)
@@ -95,7 +95,7 @@ def outdone(asked: Asked) -> Population:
                 taken -= term.weight * float(row[own].mean())
             else:
                 row[own] = target * taken / term.weight
-    return _gained(asked, _contrast(criteria[0]).experiment, gains, OWN_LEAST)
+    return gained(asked, _contrast(criteria[0]).experiment, gains, OWN_LEAST)
 
 
 def leading(asked: Asked) -> Population:
@@ -104,7 +104,7 @@ def leading(asked: Asked) -> Population:
     assert criterion.which == "largest"
     assert criterion.metric == "kl_nats"
     definition = EXPERIMENTS[criterion.experiment]
-    names = _families(asked, criterion.experiment)
+    names = names_of_families(asked, criterion.experiment)
     ((term,),) = set(criterion.sums.values())
     assert term.of is not None
     probe, own = term.of, names.index(criterion.family)
@@ -175,7 +175,7 @@ def _inner(asked: Asked) -> Asked:
     return replace(asked, card=bare)
 
 
-def _families(asked: Asked, experiment: str) -> list[str]:
+def names_of_families(asked: Asked, experiment: str) -> list[str]:
     """Those of the experiment, in the order of the columns of means."""
     records = asked.suite.records(EXPERIMENTS[experiment], 1)
     return sorted({record.family for record in records})
@@ -191,7 +191,7 @@ def _gain(contrast: Contrast, target: float) -> float:
     return bound * target if sign * bound > 0.0 else bound / target
 
 
-def _gained(asked: Asked, experiment: str, gains: Mapping[Adapted, ByFamily], least: float) -> Population:
+def gained(asked: Asked, experiment: str, gains: Mapping[Adapted, ByFamily], least: float) -> Population:
     """A table of log-probabilities of the answer, so far above the base's."""
     definition = EXPERIMENTS[experiment]
     probes, means = list(gains), np.array(list(gains.values()))

@@ -12,6 +12,7 @@
     a weighted sum, bound 0        what adds over what is taken off, each from the base's; where nothing but the base's
                                    is taken off, a sign: 1 + mean / LEAST_GAIN
     one family leads               ratio of its mean to the next
+    one recipe against others      its gain over what is asked of it, by the others' gains; the least of those needed
     changes differ                 gap between and within states, over the margin
 """
 
@@ -39,6 +40,7 @@ from harness.verdicts.criteria import (
     EveryProbe,
     FamilyLeads,
     Measure,
+    RecipeBeats,
     RecoveryDepth,
     Term,
 )
@@ -49,7 +51,14 @@ LEAST_GAIN = 0.2
 ROUNDING = 1e-9
 
 AdapterCriterion = (
-    AdapterRatio | BlockCorrelation | AdapterRecovery | RecoveryDepth | Contrast | FamilyLeads | ChangesDiffer
+    AdapterRatio
+    | BlockCorrelation
+    | AdapterRecovery
+    | RecoveryDepth
+    | Contrast
+    | FamilyLeads
+    | ChangesDiffer
+    | RecipeBeats
 )
 
 
@@ -72,6 +81,27 @@ def adapter_size(criterion: AdapterCriterion, view: Measured) -> float:
             return own / max(means.values()) if criterion.which == "largest" else min(means.values()) / own
         case ChangesDiffer():
             return changes_gap(criterion, view) / criterion.margin
+        case RecipeBeats():
+            return _beaten(criterion, view)
+
+
+def _beaten(criterion: RecipeBeats, view: Measured) -> float:
+    table = view.table(criterion.experiment)
+    own = [i for i, prompt in enumerate(table.prompts) if prompt.family == criterion.family]
+    prompts = tuple(table.prompts[i] for i in own)
+    added = table.values("answer_logprob")[:, own] - table.baseline["answer_logprob"][own]
+    means = family_mean(added, prompts)
+    gains = {p.parts[0].recipe.name: float(m) for p, m in zip(table.probes, means, strict=True)}  # type: ignore[union-attr]
+    one = gains[criterion.recipe]
+    pairs = [(one, gains[name]) for name in criterion.others if name in gains]
+    sizes = [
+        (other / (criterion.share * own + criterion.margin))
+        if criterion.theirs
+        else own / (criterion.share * other + criterion.margin)
+        for own, other in pairs
+    ]
+    least = len(sizes) if criterion.least is None else min(criterion.least, len(sizes))
+    return sorted(sizes, reverse=True)[least - 1]
 
 
 def _means(experiment: str, measure: Measure, view: Measured) -> Float[np.ndarray, " rows"]:
