@@ -27,6 +27,7 @@ import numpy as np
 
 from harness.edits import Edit, Exit
 from harness.effects import Effects, pool
+from harness.figures.adapter_sets import draw_compatibility, draw_deobfuscation, draw_sets
 from harness.figures.adapters import draw_adapters, draw_training, draw_transfer
 from harness.figures.edges import draw_edges
 from harness.figures.generation import GENERATION, draw_generation
@@ -365,6 +366,31 @@ FIGURES = (
         draw=draw_training,
         chapter="adapter_families",
         all_needed=False,
+        shows="means",
+    ),
+    FigureKind(
+        name="compatibility",
+        needs=("adapter_families",),
+        caption="what a second adapter takes from a skill, or adds to it",
+        draw=draw_compatibility,
+        chapter="adapter_families",
+        shows="means",
+    ),
+    FigureKind(
+        name="sets",
+        needs=("adapter_sets", "adapter_sets_code"),
+        caption="what an adapter adds to held-out answers, by the blocks in which it stands",
+        draw=draw_sets,
+        chapter="adapter_sets",
+        all_needed=False,
+        shows="means, a dot a training",
+    ),
+    FigureKind(
+        name="deobfuscation",
+        needs=("adapter_deobfuscation",),
+        caption="what each skill's adapter adds to the answers of all five",
+        draw=draw_deobfuscation,
+        chapter="adapter_deobfuscation",
         shows="means",
     ),
 )

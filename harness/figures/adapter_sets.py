@@ -1,0 +1,143 @@
+"""Figures of adapters side by side: in sets of blocks, of skills of deobfuscation, and two at a time. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.adapters.values import Adapted, Kind
+from harness.edits import format_layers
+from harness.effects import Effects
+from harness.experiments.adapter_sets import ALL_LINEAR, CHOSEN, CODE, DEOBFUSCATION, EVERYWHERE
+from harness.experiments.adapters import FAMILIES, JSON
+from harness.protocols import Protocol
+from harness.statistics.clusters import Clusters
+
+COLORS = {CHOSEN: "#d95f02", EVERYWHERE: "#2166ac", ALL_LINEAR: "#1b9e77"}
+GREY = "#888888"
+
+Tables = Mapping[tuple[str, Protocol], Effects]
+
+
+def draw_sets(figure: Any, tables: Tables) -> None:
+    """What an adapter adds to held-out answers, by where it stands; a dot a training."""
+    axes = figure.subplots(1, 2)
+    for axis, name, family in zip(axes, ("adapter_sets", "adapter_sets_code"), (JSON, CODE), strict=True):
+        table = tables.get((name, Protocol.SOUND))
+        if table is None:
+            _absent(axis, f"{_plain(family)}: not measured yet")
+            continue
+        rows = [(i, p.parts[0].recipe) for i, p in enumerate(table.probes) if isinstance(p, Adapted)]
+        for y, (i, recipe) in enumerate(reversed(rows)):
+            color = COLORS.get(recipe.name, GREY)
+            gains = [_gain(table, i, family, seed) for seed in _seeds(table)]
+            axis.plot(gains, [y] * len(gains), "o", color=color, markersize=4)
+        axis.set_yticks(
+            range(len(rows)), [_where(recipe.name, recipe.layers) for _, recipe in reversed(rows)]
+        )
+        axis.axvline(0.0, color=GREY, linewidth=0.8)
+        _dress(axis, f"{_plain(family)}: an adapter in", "gain of the held-out answer, nats")
+
+
+def draw_deobfuscation(figure: Any, tables: Tables) -> None:
+    """Gain of each skill's held-out answers under each skill's adapter, and under a random update of its norm."""
+    table = tables["adapter_deobfuscation", Protocol.SOUND]
+    axes = figure.subplots(1, 2)
+    edge = 0.0
+    grids = []
+    for kind in (Kind.TRAINED, Kind.RANDOM):
+        rows = [_row(table, kind, family) for family in DEOBFUSCATION]
+        grids.append(np.array([[_gain(table, i, family) for family in DEOBFUSCATION] for i in rows]))
+        edge = max(edge, float(np.abs(grids[-1]).max()))
+    titles = ("Gain, nats: adapter (row) on prompts of (column)", "The same, random updates of the same norm")
+    for axis, grid, title in zip(axes, grids, titles, strict=True):
+        _grid(figure, axis, grid, DEOBFUSCATION, title, edge)
+
+
+def draw_compatibility(figure: Any, tables: Tables) -> None:
+    """What a skill keeps of its gain beside another adapter: summed, and averaged (halves of both)."""
+    table = tables["adapter_families", Protocol.SOUND]
+    axes = figure.subplots(1, 2)
+    titles = ("Gain on (row), nats, lost or won by adding the adapter of (column)", "The same, both halved")
+    grids = [_beside(table, halved=halved) for halved in (False, True)]
+    edge = float(max(np.abs(np.nan_to_num(grid)).max() for grid in grids))
+    for axis, grid, title in zip(axes, grids, titles, strict=True):
+        _grid(figure, axis, grid, FAMILIES, title, edge)
+
+
+def _beside(table: Effects, *, halved: bool) -> Float[np.ndarray, "families families"]:
+    """Gain on each family with another adapter beside its own, less its own alone; NaN for itself."""
+    grid = np.full((len(FAMILIES), len(FAMILIES)), np.nan)
+    for i, probe in enumerate(table.probes):
+        if not isinstance(probe, Adapted) or len(probe.parts) != 2 or (probe.merge == "linear") is not halved:
+            continue
+        a, b = (FAMILIES.index(part.family) for part in probe.parts)
+        for own, other in ((a, b), (b, a)):
+            alone = _gain(table, _row(table, Kind.TRAINED, FAMILIES[own]), FAMILIES[own])
+            grid[own, other] = _gain(table, i, FAMILIES[own]) - alone
+    return grid
+
+
+def _row(table: Effects, kind: Kind, family: str) -> int:
+    """The row of this family's adapter alone, or of the random update like it."""
+    return next(
+        i
+        for i, probe in enumerate(table.probes)
+        if isinstance(probe, Adapted)
+        and probe == Adapted(parts=probe.parts)
+        and [(part.family, part.kind) for part in probe.parts] == [(family, kind)]
+    )
+
+
+def _gain(table: Effects, row: int, family: str, seed: int | None = None) -> float:
+    """Rise of the answer's log-probability over the base's: mean over the family's templates, nats."""
+    on = [i for i, p in enumerate(table.prompts) if p.family == family and seed in (None, p.seed)]
+    clusters = Clusters.of([table.prompts[i] for i in on])
+    added = (table.metrics["answer_logprob"][row] - table.baseline["answer_logprob"])[on]
+    return float(clusters.template_means(added[None])[0] @ clusters.weights)
+
+
+def _grid(
+    figure: Any, axis: Any, grid: Float[np.ndarray, "n n"], families: Sequence[str], title: str, edge: float
+) -> None:
+    image = axis.imshow(grid, cmap="RdBu", vmin=-edge, vmax=edge, aspect="auto")
+    for (i, j), gain in np.ndenumerate(grid):
+        if np.isfinite(gain):
+            color = "white" if abs(gain) > 0.6 * edge else "black"
+            axis.text(j, i, f"{gain:.1f}", ha="center", va="center", fontsize=8, color=color)
+    names = [_plain(family) for family in families]
+    axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set_title(title, loc="left")
+    figure.colorbar(image, ax=axis)
+
+
+def _where(name: str, layers: tuple[int, ...] | None) -> str:
+    if layers is None:
+        return {EVERYWHERE: "every block, as many parameters", ALL_LINEAR: "every block, rank 8"}.get(
+            name, name
+        )
+    return f"{'most needed' if name == CHOSEN else 'random'}: {format_layers(layers)}"
+
+
+def _seeds(table: Effects) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(prompt.seed for prompt in table.prompts))
+
+
+def _absent(axis: Any, said: str) -> None:
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, said, ha="center", va="center", color=GREY)
+
+
+def _plain(family: str) -> str:
+    return family.replace("_", " ")
+
+
+def _dress(axis: Any, title: str, x: str) -> None:
+    axis.set_title(title, loc="left")
+    axis.set_xlabel(x)
+    axis.tick_params(axis="y", labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
