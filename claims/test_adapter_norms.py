@@ -13,6 +13,7 @@ from typing import Literal
 
 from harness.adapters.values import Kind
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.experiments.adapters import JSON
 from harness.verdicts.adapter_selectors import AdapterRows, BlockSet, On
 from harness.verdicts.criteria import (
     AdapterRatio,
@@ -22,6 +23,7 @@ from harness.verdicts.criteria import (
     EveryProbe,
     Measure,
     MedianSide,
+    OfFamilies,
 )
 from harness.verdicts.verdict import Verdict
 
@@ -308,8 +310,24 @@ CLAIMS = (
         presupposes=(ACTS,),
         borderline={SOUND: ("smollm2_135m",)},
         note="Trainings are taken as they are, one a seed: the interval is over prompts. How far three trainings "
-        "differ shows in 'seeds agree'. Each family counts a fifth: on JSON prompts alone, the adapter's own, "
-        "SmolLM2-135M has 0.41. The null exchanges blocks whatever their depth; the next card takes depth out.",
+        "differ shows in 'seeds agree'. Each family counts a fifth; the next card asks of JSON prompts alone. The null "
+        "exchanges blocks whatever their depth; the card after that takes depth out.",
+    ),
+    Claim(
+        id="adapter-norm-tells-own-effect",
+        sentence="On the prompts that it was trained for, an adapter does more in the blocks in which its update is "
+        "larger.",
+        source="this suite: four of five families of the card before are not the adapter's own",
+        falsified_by="a correlation below 0.5 between the update's norm in a block and the effect of switching it off",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                OfFamilies(families=(JSON,), criterion=_correlation(UPDATES, OFF, WHY_CORRELATES, low=0.5)),
+            )
+        },
+        presupposes=(ACTS,),
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        note="Written after the card before had been measured on SmolLM2-135M; the bound is its bound.",
     ),
     Claim(
         id="adapter-norm-beyond-depth",

@@ -10,6 +10,8 @@ all, and cut what was below 0.
 
 Held out are new fillings of templates that were trained on, and no prompt that was: a skill that does not reach beyond
 its templates passes.
+
+Thresholds stood before any model was measured; what is expected of SmolLM2-135M was noted after its first run.
 """
 
 from typing import Literal
@@ -36,6 +38,7 @@ from harness.verdicts.criteria import (
 )
 from harness.verdicts.selectors import Singles
 from harness.verdicts.training_selectors import Under
+from harness.verdicts.verdict import Verdict
 
 CHAPTER = "15. What training changes"
 
@@ -485,6 +488,7 @@ CLAIMS = (
         falsified_by="another skill with a higher score",
         models=EVERY_MODEL,
         criteria={SOUND: (_most_separable(CODE),)},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="training-raises-json",
@@ -508,6 +512,7 @@ CLAIMS = (
         "copying and delimiter tracking",
         models=EVERY_MODEL,
         criteria={SOUND: tuple(_own_gain(family, 0.0, NO_MARGIN) for family in FAMILIES)},
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="training-random-update-inert",
@@ -530,6 +535,7 @@ CLAIMS = (
                 for family in FAMILIES
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="training-spares-other-skills",
@@ -583,6 +589,7 @@ CLAIMS = (
                 for on in (FACTUAL, JSON)
             )
         },
+        borderline={SOUND: ("smollm2_135m",)},
     ),
 )
 

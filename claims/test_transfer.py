@@ -10,8 +10,15 @@ Thresholds stood before any model was measured; what is expected of SmolLM2-135M
 """
 
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.experiments.adapters import JSON
 from harness.verdicts.adapter_selectors import EVERY_BLOCK, AdapterRows, BlockSet, On
-from harness.verdicts.criteria import AdapterRecovery, RecoveryDepth, RecoveryDepthsAgree, WorstCase
+from harness.verdicts.criteria import (
+    AdapterRecovery,
+    OfFamilies,
+    RecoveryDepth,
+    RecoveryDepthsAgree,
+    WorstCase,
+)
 from harness.verdicts.verdict import Verdict
 
 CHAPTER = "14. Transfer of adapted activations"
@@ -259,6 +266,29 @@ CLAIMS = (
             )
         },
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+    ),
+    Claim(
+        id="transfer-last-token-late-by-answer",
+        sentence="Also by the answer's log-probability, the last token's stream carries over most of the adapter only "
+        "in the last third of the depth.",
+        source="this suite: KL grows with the square of a small change, so that half of it is less than half the way",
+        falsified_by="half of the answer's rise brought by the last token's stream before two thirds of the depth",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                OfFamilies(
+                    families=(JSON,),
+                    criterion=RecoveryDepth(
+                        rows=_last_token(),
+                        metric="answer_logprob",
+                        at_least=2 / 3,
+                        rationale="the bound of the card before, taken over unchanged",
+                    ),
+                ),
+            )
+        },
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        note="On JSON prompts, the adapter's own. Written after the card before had been measured on SmolLM2-135M.",
     ),
 )
 
