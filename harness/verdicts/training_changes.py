@@ -153,8 +153,9 @@ def judge_changes_differ(criterion: ChangesDiffer, measured: Measured) -> Findin
     """Supported: the gap of distances is beyond chance by permutation, and its interval lies above the margin.
 
     Distance is 1 - Spearman. Under the null hypothesis the names of the states can be exchanged within each seed; what
-    templates that recur over the seeds add is not chance to it, so that alone it would find gaps below the margin.
-    Refuted: the interval lies below the margin, with the resamples mirrored in the observed gap as well.
+    templates that recur over the seeds add is not chance to it, so that alone it would find gaps below the margin. They
+    are resampled for all seeds together. Refuted: the interval lies below the margin. On either side both the resamples
+    and their mirror images in the observed gap must lie.
     """
     changes = {}
     for name, after in criterion.after.items():
@@ -171,17 +172,21 @@ def judge_changes_differ(criterion: ChangesDiffer, measured: Measured) -> Findin
         )
     parts = [[change.of_seed(seed) for change in changes.values()] for seed in seeds]
     observed = np.stack([[_ranks(part.value[None]) for part in row] for row in parts])
-    drawn = np.stack([[_ranks(part.draws[:RESAMPLES_OF_RANKS]) for part in row] for row in parts])
+    clusters = next(iter(changes.values())).clusters
+    drawn = np.stack(
+        [[_ranks(part.drawn_with(clusters, RESAMPLES_OF_RANKS)) for part in row] for row in parts]
+    )
     apart = _distances(observed)[..., 0]
     within, between = _within(apart), _between(apart)
     gap, draws = between - within, _gap(_distances(drawn))
-    clusters = next(iter(changes.values())).clusters
     rng = clusters.rng("names within seeds")
     p_chance = min(1.0, 2 * bootstrap_p(_permuted_within(apart, rng) <= within + 1e-12))
-    low, high = percentile_interval(draws)
-    p_large = 2 * bootstrap_p(~(draws >= criterion.margin)) if gap >= criterion.margin else 1.0
-    p_small = max(2 * bootstrap_p(~(x < criterion.margin)) for x in (draws, 2 * gap - draws))
+    both = (draws, 2 * gap - draws)
+    p_large = max(2 * bootstrap_p(~(x >= criterion.margin)) for x in both)
+    p_small = max(2 * bootstrap_p(~(x < criterion.margin)) for x in both)
     verdict, p = decide(max(p_chance, p_large), p_small)
+    low = min(percentile_interval(np.nan_to_num(x, nan=-1.0))[0] for x in both)
+    high = max(percentile_interval(np.nan_to_num(x, nan=1.0))[1] for x in both)
     estimate = _estimate(clusters, gap, low, high, "of a rank correlation")
     return Finding(
         verdict=verdict,
@@ -255,6 +260,18 @@ class Change:
     def by_seed(self) -> Float[np.ndarray, "trainings layers"]:
         """Mean of each layer in each training."""
         return seed_means(self.values, self.prompts)
+
+    def drawn_with(self, pooled: Clusters, resamples: int) -> Float[np.ndarray, "resamples layers"]:
+        """As `draws`, in the resamples of more prompts, of which these are a part: so templates recur as they do there.
+
+        NaN where none of a family's templates is drawn.
+        """
+        own = self.clusters
+        weights = weights_of(pooled)[:resamples, [pooled.templates.index(name) for name in own.templates]]
+        member = own.family_of == np.arange(len(own.families))[:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = weights / (weights @ member.T)[:, own.family_of] / len(own.families)
+        return np.asarray(shares @ self._template_means.T)
 
     def of_seed(self, seed: int) -> Change:
         """On the prompts of one seed."""
