@@ -577,8 +577,8 @@ CLAIMS = (
         over_seeds=True,
         criteria={SOUND: (_different_layers(SOUND),)},
         expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
-        note="Supported of SmolLM2-135M by an older rule, which took the permutation alone for chance: on made-up models "
-        "just below the margin it was wrong in half of all trials.",
+        note="Supported of SmolLM2-135M by an older rule, which took the permutation alone for chance: on made-up "
+        "models just below the margin it was wrong in half of all trials.",
     ),
     Claim(
         id="stacking-average-is-a-low-bar",
