@@ -216,6 +216,11 @@ def least_size(counts: Counts, power: float = 0.95) -> str:
     return found
 
 
+def to_size(bin_name: str) -> float:
+    """The upper edge of a bin."""
+    return EDGES[BINS.index(bin_name) + 1]
+
+
 def from_size(bin_name: str) -> float:
     """The lower edge of a bin."""
     return EDGES[BINS.index(bin_name)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from harness.calibration import power
+from harness.calibration import power, report
 from harness.calibration.__main__ import main, results_of, write
 from harness.calibration.rates import (
     BINS,
@@ -219,3 +219,17 @@ def test_a_card_without_an_axis_has_one_rate(monkeypatch: pytest.MonkeyPatch) ->
     assert said == "supported in 100.0% [83.2%, 100.0%] of random trials of one draw in which it is true."
     assert _power(monkeypatch, {"drawn": {"0 to 0.5": {"refuted": 3}}}) is None
     assert power.power_of("another card") is None
+
+
+@pytest.mark.parametrize(
+    ("least", "said"),
+    [
+        ("2.5 to 4", " (1 to 4 x the templates)"),
+        ("4 to 6", " (4 to 11 x the templates)"),
+        ("above 6", " (more than 11 x the templates)"),
+        ("-", ""),
+    ],
+)
+def test_how_many_templates_the_promise_would_take(least, said):
+    """The distance from the threshold falls with the root of their number: 5 / 1.5 squared is 11."""
+    assert report._templates(least, 2.5) == said
