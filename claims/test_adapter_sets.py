@@ -5,11 +5,11 @@ prompts, and ten sets as large at random. Between them they have as many paramet
 The map is measured on prompts that are not held out; judged is the log-probability of held-out answers, over a hundred
 of them.
 
+On code the same is asked of Qwen2.5-0.5B alone: 13 more trainings a draw would double what this chapter costs.
+
 The atlas took the same three blocks for every skill (a key was missing in a dictionary), one random set that shared a
 block with them, and two held-out prompts, one of which had been trained on.
 """
-
-import pytest
 
 from harness.adapters.values import Adapted, Part
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
@@ -164,15 +164,6 @@ CLAIMS = (
         },
         presupposes=(SOMETHING,),
     ),
-    Claim(
-        id="sets-all-linear-wins-on-code",
-        sentence="On code, an adapter on every linear module of every block does better than one in the blocks that "
-        "the base model needs most, which has a fraction of the parameters.",
-        source=f"{OURS} of 'all-linear wins code'",
-        falsified_by="chosen blocks that come within a tenth of a nat of it",
-        models=EVERY_MODEL,
-        criteria={SOUND: (_beats(CODE, ALL_LINEAR, (CHOSEN,), f"a win is more than {TENTH}", margin=0.1),)},
-    ),
 )
 
 
@@ -181,7 +172,6 @@ def test_adapter_sets(cell, judge):
     judge(cell)
 
 
-@pytest.mark.parametrize("experiment", ["adapter_sets", "adapter_sets_code"])
-def test_adapter_sets_snapshot(experiment, effects_cell, effects, snapshot):
-    """What adapters in sets of blocks do, against the last accepted measurement."""
-    assert effects(experiment, effects_cell) == snapshot
+def test_adapter_sets_snapshot(effects_cell, effects, snapshot):
+    """What adapters in sets of blocks do on JSON, against the last accepted measurement."""
+    assert effects("adapter_sets", effects_cell) == snapshot

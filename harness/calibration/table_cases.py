@@ -324,13 +324,12 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         SETS,
-        14,
+        18,
         dict.fromkeys(
             (
                 "sets-map-beats-random",
                 "sets-map-keeps-up",
                 "sets-any-blocks-do",
-                "sets-all-linear-wins-on-code",
             ),
             sets.beating,
         ),
