@@ -52,6 +52,24 @@ def _own(family: str, at_least: float, why: str) -> OfFamilies:
     return _adds(family, part, (family,), "the adapter", why, at_least=at_least)
 
 
+def _halves(family: str) -> OfFamilies:
+    """What is left of the base's surprisal is at most half of it: a rise in nats is bounded by what there was."""
+    row = Adapted(parts=(Part(family=family, recipe=RECIPE),))
+    return OfFamilies(
+        families=(family,),
+        criterion=Contrast(
+            experiment="adapter_deobfuscation",
+            what=f"the answer's log-probability under the adapter of {family}, less half of the base's",
+            terms=(Term(weight=1.0, of=row), Term(weight=-0.5)),
+            at_least=0.0,
+            rationale="half of what could be learned; a rise in nats would ask more of a skill that the base lacks",
+        ),
+    )
+
+
+LEARNED = tuple(_own(family, 0.1, f"{TENTH}: with less nothing was learned") for family in DEOBFUSCATION)
+
+
 CLAIMS = (
     Claim(
         id="block-h-deobf",
@@ -65,17 +83,12 @@ CLAIMS = (
     ),
     Claim(
         id="deobfuscation-each-skill-learned",
-        sentence="Each of five skills of deobfuscation can be taught: its adapter makes held-out answers a nat "
-        "likelier.",
+        sentence="Each of five skills of deobfuscation can be taught: its adapter takes away half of the surprisal of "
+        "held-out answers.",
         source="this suite: the study that the atlas left empty",
-        falsified_by="an adapter that adds less than a nat on its own skill",
+        falsified_by="an adapter that leaves more than half of it",
         models=EVERY_MODEL,
-        criteria={
-            SOUND: tuple(
-                _own(family, 1.0, "a nat: the answer 2.7 times as likely; as JSON training is asked for")
-                for family in DEOBFUSCATION
-            )
-        },
+        criteria={SOUND: tuple(_halves(family) for family in DEOBFUSCATION)},
     ),
     Claim(
         id="deobfuscation-spares-the-others",
@@ -96,6 +109,7 @@ CLAIMS = (
                 for family in DEOBFUSCATION
             )
         },
+        presupposes=LEARNED,
     ),
     Claim(
         id="deobfuscation-random-update-inert",
@@ -116,6 +130,7 @@ CLAIMS = (
                 for family in DEOBFUSCATION
             )
         },
+        presupposes=LEARNED,
     ),
 )
 

@@ -324,10 +324,11 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         SETS,
-        18,
+        14,
         dict.fromkeys(
             (
                 "sets-map-beats-random",
+                "sets-map-learns-faster",
                 "sets-map-keeps-up",
                 "sets-any-blocks-do",
             ),
@@ -337,14 +338,9 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         DEOBFUSCATION,
-        18,
+        26,
         dict.fromkeys(
-            (
-                "deobfuscation-each-skill-learned",
-                "deobfuscation-spares-the-others",
-                "deobfuscation-random-update-inert",
-            ),
-            training.raised,
+            ("deobfuscation-spares-the-others", "deobfuscation-random-update-inert"), training.raised
         ),
         training.GAINED_SD,
     ),

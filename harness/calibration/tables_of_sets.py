@@ -24,7 +24,8 @@ def beating(asked: Asked) -> Population:
     """One recipe's gain is as far from what it is compared with as wanted; so many others lie on its side."""
     (criterion,) = asked.the(RecipeBeats)
     probes = EXPERIMENTS[criterion.experiment].probes(asked.card.protocol, asked.anatomy)
-    rows = {p.parts[0].recipe.name: p for p in probes if isinstance(p, Adapted)}
+    adapted = [probe for probe in probes if isinstance(probe, Adapted)]
+    rows = {p.parts[0].recipe.name: p for p in adapted if p.parts[0].step == criterion.step}
     others = [name for name in criterion.others if name in rows]
     n = len(others)
     least = n if criterion.least is None else min(criterion.least, n)
@@ -42,6 +43,8 @@ def beating(asked: Asked) -> Population:
     gains[criterion.recipe] = own
     n_families = len(names_of_families(asked, criterion.experiment))
     table = {rows[name]: np.full(n_families, gain) for name, gain in gains.items()}
+    (whole,) = (p for p in adapted if (p.parts[0].recipe.name, p.parts[0].step) == (ALL_LINEAR, None))
+    table.setdefault(whole, np.full(n_families, OF_ONE[1]))  # the card presupposes that it adds something
     return gained(asked, criterion.experiment, table, OWN_LEAST)
 
 

@@ -91,7 +91,11 @@ def _beaten(criterion: RecipeBeats, view: Measured) -> float:
     prompts = tuple(table.prompts[i] for i in own)
     added = table.values("answer_logprob")[:, own] - table.baseline["answer_logprob"][own]
     means = family_mean(added, prompts)
-    gains = {p.parts[0].recipe.name: float(m) for p, m in zip(table.probes, means, strict=True)}  # type: ignore[union-attr]
+    gains = {
+        probe.parts[0].recipe.name: float(mean)
+        for probe, mean in zip(table.probes, means, strict=True)
+        if isinstance(probe, Adapted) and probe.parts[0].step == criterion.step
+    }
     one = gains[criterion.recipe]
     pairs = [(one, gains[name]) for name in criterion.others if name in gains]
     sizes = [

@@ -4,7 +4,8 @@ obfuscation. No torch.
 The atlas put adapters into three blocks that it called guided by its map, the same three for every skill, and compared
 them with one random set. Here the map is that of the skill itself: skips of the base model, over prompts that are not
 held out (`harness.maps`). All sets have the modules of a block and, between them, one number of parameters: a few
-blocks with a high rank, or every block with a low one.
+blocks with a high rank, or every block with a low one. All are trained for as many steps at one learning rate, so that
+how fast an adapter learns is part of what is compared.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ DEOBFUSCATION = (
 )
 """The skills of which the atlas wrote generators and trained no adapter."""
 N_RANDOM = 10
+EARLY = 25
+"""A step at which adapters still differ: at the last one all are near the ceiling, an answer that is certain."""
 CHOSEN, EVERYWHERE, ALL_LINEAR = "chosen_blocks", "every_block", "all_linear"
 AT_RANDOM = tuple(f"random_blocks_{i}" for i in range(N_RANDOM))
 """Names of the recipes, whose blocks and ranks depend on the model."""
@@ -82,7 +85,11 @@ def _drawn(n_layers: int) -> tuple[tuple[int, ...], ...]:
 
 def _sets(family: str) -> Callable[[Protocol, Anatomy], tuple[Probe, ...]]:
     def probes(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
-        return tuple(Adapted(parts=(Part(family=family, recipe=recipe),)) for recipe in recipes(anatomy))
+        return tuple(
+            Adapted(parts=(Part(family=family, recipe=recipe, step=step),))
+            for step in (None, EARLY)
+            for recipe in recipes(anatomy)
+        )
 
     return probes
 
@@ -102,7 +109,7 @@ def _experiment_on_sets(name: str, family: str) -> Experiment:
         reads_map=family,
         families=(JSON, CODE),
         protocols=(Protocol.SOUND,),
-        prompts_per_family=34,
+        prompts_per_family=48,
     )
 
 
@@ -117,6 +124,6 @@ EXPERIMENTS = (
         suite="extended",
         families=DEOBFUSCATION,
         protocols=(Protocol.SOUND,),
-        prompts_per_family=20,
+        prompts_per_family=42,
     ),
 )

@@ -383,7 +383,7 @@ FIGURES = (
         draw=draw_sets,
         chapter="adapter_sets",
         all_needed=False,
-        shows="means, a dot a training",
+        shows="means, a dot a training (hollow: at step 25)",
     ),
     FigureKind(
         name="deobfuscation",

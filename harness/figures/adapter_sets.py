@@ -23,18 +23,22 @@ Tables = Mapping[tuple[str, Protocol], Effects]
 
 
 def draw_sets(figure: Any, tables: Tables) -> None:
-    """What an adapter adds to held-out answers, by where it stands; a dot a training."""
+    """What an adapter adds to held-out answers, by where it stands; a dot a training, hollow at an early step."""
     axes = figure.subplots(1, 2)
     for axis, name, family in zip(axes, ("adapter_sets", "adapter_sets_code"), (JSON, CODE), strict=True):
         table = tables.get((name, Protocol.SOUND))
         if table is None:
             _absent(axis, f"{_plain(family)}: not measured yet")
             continue
-        rows = [(i, p.parts[0].recipe) for i, p in enumerate(table.probes) if isinstance(p, Adapted)]
-        for y, (i, recipe) in enumerate(reversed(rows)):
+        every = [(i, p.parts[0]) for i, p in enumerate(table.probes) if isinstance(p, Adapted)]
+        rows = [(i, part.recipe) for i, part in every if part.step is None]
+        for y, (_, recipe) in enumerate(reversed(rows)):
             color = COLORS.get(recipe.name, GREY)
-            gains = [_gain(table, i, family, seed) for seed in _seeds(table)]
-            axis.plot(gains, [y] * len(gains), "o", color=color, markersize=4)
+            for i, part in every:
+                if part.recipe == recipe:
+                    gains = [_gain(table, i, family, seed) for seed in _seeds(table)]
+                    fill = color if part.step is None else "none"
+                    axis.plot(gains, [y] * len(gains), "o", color=color, markerfacecolor=fill, markersize=4)
         axis.set_yticks(
             range(len(rows)), [_where(recipe.name, recipe.layers) for _, recipe in reversed(rows)]
         )

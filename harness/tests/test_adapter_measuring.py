@@ -628,8 +628,8 @@ def test_no_two_rows_go_by_one_name(asked: Experiment, protocol: Protocol) -> No
         ("adapter_ranks", SOUND, 5 + 6),
         ("adapter_modules", SOUND, 6 + 7),
         ("adapter_surgery", SOUND, 9),
-        ("adapter_sets", SOUND, 13),
-        ("adapter_sets_code", SOUND, 13),
+        ("adapter_sets", SOUND, 26),
+        ("adapter_sets_code", SOUND, 26),
         ("adapter_deobfuscation", SOUND, 10),
     ],
 )

@@ -44,7 +44,8 @@ def test_a_dot_a_training_for_each_set_and_what_is_not_measured_is_said() -> Non
     figure = Figure()
     draw_sets(figure, {("adapter_sets", SOUND): pool(drawn)})
     json, code = figure.axes
-    dots = [line.get_xdata() for line in json.lines[:-1]]
+    assert {line.get_markerfacecolor() for line in json.lines[1:-1:2]} == {"none"}
+    dots = [line.get_xdata() for line in json.lines[:-1:2]]
     assert dots[0] == pytest.approx([3.0, 3.3])
     assert dots[-1] == pytest.approx([1.0, 1.1])
     assert all(found == pytest.approx([0.5, 0.55]) for found in dots[2:-1])

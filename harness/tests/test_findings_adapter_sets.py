@@ -86,6 +86,36 @@ def test_the_others_are_asked_for_a_share_of_what_it_adds(third, verdict):
     assert "at least 3 of 5 others adds 50% of what own adds" in found.sentence
 
 
+def test_an_earlier_step_is_asked_of_rows_at_that_step():
+    rows = [on(name, step=step) for step in (None, 25) for name in ("own", "other_0")]
+    levels = [[BASE + gain, -9.0] for gain in (1.0, 1.0, 0.9, 0.5)]
+    made = table(rows, {"answer_logprob": levels}, noise=0.002, families=("a", "b"), templates=12)
+    made = replace(made, baseline={"answer_logprob": np.full(len(made.prompts), BASE)})
+    view = measured({"sets": made}, 4)
+    early = judge_criterion(criterion(others=OTHERS[:1], margin=0.3, step=25), view)
+    late = judge_criterion(criterion(others=OTHERS[:1], margin=0.3), view)
+    assert (early.verdict, late.verdict) == (SUPPORTED, REFUTED)
+    assert early.estimate.value == pytest.approx(0.1, abs=0.005)
+
+
+@pytest.mark.parametrize(("own", "verdict"), [(0.9, SUPPORTED), (0.88, INCONCLUSIVE), (0.5, REFUTED)])
+def test_shares_of_right_answers_are_compared_without_the_base(own, verdict):
+    """The other answers 0.9 of the prompts right; two in a hundred less is allowed."""
+    made = table(
+        [on("own"), on("other_0")],
+        {"answer_match": [[own, 0.0], [0.9, 0.0]]},
+        noise=0.001,
+        families=("a", "b"),
+        templates=12,
+    )
+    asked = criterion(others=OTHERS[:1], margin=-0.02, metric="answer_match")
+    found = judge_criterion(asked, measured({"sets": made}, 4))
+    assert found.verdict is verdict, found.sentence
+    assert found.estimate.value == pytest.approx(own - 0.88, abs=0.002)
+    assert found.estimate.unit == "beyond what is asked"
+    assert "to the answers that are right" in str(asked)
+
+
 def test_trainings_that_disagree_decide_nothing():
     """The mean leads by 0.1, the second training is behind."""
     agreed = ask(gains(1.1, 1.0), others=OTHERS[:1], seeds=({}, {}))

@@ -53,7 +53,7 @@ def test_the_map_is_measured_on_prompts_that_are_not_held_out(subject: Any) -> N
 
 
 def test_evidence_says_by_which_map_blocks_were_chosen(make_evidence: Any) -> None:
-    evidence = make_evidence([0.1] * 8, experiment="adapter_sets", ranked=(2, 0, 1, 3), n_layers=4)
+    evidence = make_evidence([0.1] * 16, experiment="adapter_sets", ranked=(2, 0, 1, 3), n_layers=4)
     again = from_text(to_text(evidence))
     assert again.question.ranked == again.question.anatomy.ranked == (2, 0, 1, 3)
     assert "ranked" not in make_evidence().question.to_json()

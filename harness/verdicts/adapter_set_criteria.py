@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.statistics.estimate import format_number
 from harness.verdicts.criterion import Criterion
@@ -12,9 +13,9 @@ from harness.verdicts.criterion import Criterion
 class RecipeBeats(Criterion):
     """One recipe's adapter adds at least `share` of what others add, and `margin` nats, against so many of them.
 
-    What an adapter adds is the rise of the answer's log-probability over the base model's, on prompts of its own
-    family. With `least` None it must be so against each. With `theirs` it is the others, or so many of them, that are
-    to add `share` of what this one adds. Judged in `adapter_sets.py`.
+    What an adapter adds is the rise of the answer's log-probability over the base model's (or the share of prompts that
+    it answers), on prompts of its own family. With `least` None it must be so against each. With `theirs` it is the
+    others, or so many of them, that are to add `share` of what this one adds. Judged in `adapter_sets.py`.
     """
 
     experiment: str
@@ -26,6 +27,10 @@ class RecipeBeats(Criterion):
     share: float = 1.0
     margin: float = 0.0
     theirs: bool = False
+    step: int | None = None
+    """Of the training; None for its end."""
+    metric: Literal["answer_logprob", "answer_match"] = "answer_logprob"
+    """`answer_match`: the share of prompts answered, itself and not its rise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,8 +59,13 @@ class RecipeBeats(Criterion):
         """'80% of what each of 10 others adds, less 0.1 nats'."""
         part = "what" if self.share == 1.0 else f"{self.share:.0%} of what"
         beyond = "" if self.margin == 0.0 else f", {'plus' if self.margin > 0 else 'less'} "
-        beyond += f"{format_number(abs(self.margin))} nats" if beyond else ""
+        beyond += f"{format_number(abs(self.margin))}{self.unit}" if beyond else ""
         return f"{part} {self.recipe if self.theirs else self.against} adds{beyond}"
+
+    @property
+    def unit(self) -> str:
+        """' nats', or '' of shares."""
+        return " nats" if self.metric == "answer_logprob" else ""
 
     @property
     def who(self) -> str:
@@ -63,7 +73,10 @@ class RecipeBeats(Criterion):
         return self.against if self.theirs else f"the adapter {self.recipe}"
 
     def __str__(self) -> str:
-        return (
-            f"in {self.experiment}, on prompts of {self.family}, {self.who} adds at least {self.bound} to the answer's "
-            "log-probability"
+        to = (
+            "the answer's log-probability"
+            if self.metric == "answer_logprob"
+            else "the answers that are right"
         )
+        when = "" if self.step is None else f" at step {self.step}"
+        return f"in {self.experiment}, on prompts of {self.family}{when}, {self.who} adds at least {self.bound} to {to}"

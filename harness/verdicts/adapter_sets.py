@@ -19,7 +19,8 @@ from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.verdict import Finding, MissingEvidence
 
-METRIC = "answer_logprob"
+DIFFERENCE = "difference"
+"""Of gains or of shares: bounded by nothing that its interval could use."""
 
 
 def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
@@ -28,7 +29,7 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     Of several trainings, each must lie on the verdict's side by its own means.
     """
     table = measured.table(criterion.experiment)
-    rows = _rows(table, criterion.family)
+    rows = _rows(table, criterion.family, criterion.step)
     if criterion.recipe not in rows:
         raise MissingEvidence(
             f"'{criterion.experiment}' holds no adapter '{criterion.recipe}' of {criterion.family} (it holds: "
@@ -39,16 +40,17 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
         raise MissingEvidence(f"'{criterion.experiment}' holds none of {', '.join(criterion.others)}")
     own = [i for i, prompt in enumerate(table.prompts) if prompt.family == criterion.family]
     prompts = [table.prompts[i] for i in own]
-    base = table.baseline[METRIC][own]
-    gains = {name: table.values(METRIC)[rows[name]][own] - base for name in (criterion.recipe, *others)}
+    metric = criterion.metric
+    base = table.baseline[metric][own] if metric == "answer_logprob" else np.zeros(len(own))
+    gains = {name: table.values(metric)[rows[name]][own] - base for name in (criterion.recipe, *others)}
     bad = [name for name, values in gains.items() if not np.isfinite(values).all()]
     if bad:
-        return invalid(f"under the adapter '{bad[0]}' some answer has no finite log-probability")
+        return invalid(f"under the adapter '{bad[0]}' some {metric} is not finite")
     pairs = [(gains[criterion.recipe], gains[name]) for name in others]
     pairs = [(theirs, own) if criterion.theirs else (own, theirs) for own, theirs in pairs]
     leads = np.stack([one - criterion.share * other - criterion.margin for one, other in pairs])
     clusters = Clusters.of(prompts)
-    found = sample(clusters, leads, METRIC)
+    found = sample(clusters, leads, DIFFERENCE)
     n = len(others)
     least = n if criterion.least is None else min(criterion.least, n)
     above = np.array([found.p_above(i, 0.0) for i in range(n)])
@@ -59,28 +61,29 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     verdict, p = decide(holds, fails)
     order = np.argsort(found.value)
     at = int(order[n - least])
-    means = sample(clusters, np.stack([gains[name] for name in (criterion.recipe, *others)]), METRIC)
-    estimate = replace(found.estimate(at), unit="nats beyond what is asked")
+    added = np.stack([gains[name] for name in (criterion.recipe, *others)])
+    means = clusters.template_means(added) @ clusters.weights
+    estimate = replace(found.estimate(at), unit=f"{criterion.unit} beyond what is asked".strip())
     seeds = f" ({', '.join(map(str, by_seed))} by seed)" if len(by_seed) > 1 else ""
     compared = others[0] if n == 1 else f"the {n} others"
     return Finding(
         verdict=verdict,
-        sentence=f"{criterion.recipe} adds {format_number(float(means.value[0]))} nats, {compared} "
-        f"{_range(means.value[1:])}. That {criterion.who} adds {criterion.bound} is so for "
+        sentence=f"{criterion.recipe} adds {format_number(float(means[0]))}{criterion.unit}, {compared} "
+        f"{_range(means[1:])}. That {criterion.who} adds {criterion.bound} is so for "
         f"{int((found.value >= 0).sum())} of {n}{seeds}; the deciding one, {others[at]}, lies {estimate} ({say_p(p)}).",
         estimate=estimate,
         p_value=p,
     )
 
 
-def _rows(table: Effects, family: str) -> dict[str, int]:
-    """The row of each recipe's trained adapter, wholly on, at the end of its training."""
+def _rows(table: Effects, family: str, step: int | None) -> dict[str, int]:
+    """The row of each recipe's trained adapter, wholly on, at that step of its training."""
     found = {}
     for i, probe in enumerate(table.probes):
         if not isinstance(probe, Adapted) or len(probe.parts) != 1 or probe != Adapted(parts=probe.parts):
             continue
         (part,) = probe.parts
-        if (part.family, part.kind, part.step, part.weight) == (family, Kind.TRAINED, None, 1.0):
+        if (part.family, part.kind, part.step, part.weight) == (family, Kind.TRAINED, step, 1.0):
             found[part.recipe.name] = i
     return found
 
