@@ -135,8 +135,8 @@ CLAIMS = (
     ),
     Claim(
         id="length-steering-weakens",
-        sentence="The factual direction raises the right answer less on long prompts, by less than 0.8 of what it does "
-        "on short ones.",
+        sentence="On long prompts the factual direction raises the right answer by less than 0.8 of what it does on "
+        "short ones, at the block that does most on short ones.",
         source="this suite: the universal form of the atlas's remark on steering and length",
         falsified_by="long prompts on which a strength gains more than 0.8 of what it gains on short ones",
         models=EVERY_MODEL,

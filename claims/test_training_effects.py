@@ -9,7 +9,10 @@ The atlas trained and measured on the same prompts, took the drop of the answer'
 all, and cut what was below 0.
 
 Held out are new fillings of templates that were trained on, and no prompt that was: a skill that does not reach beyond
-its templates passes.
+its templates passes. A fact may be trained in another wording: 4 of 12 held-out facts are.
+
+Adapters help one another's prompts: part of what each adds is how this suite's prompts are answered, whatever the
+skill. A random update of their norm does nothing at all, which says little; another skill's adapter is the harder test.
 
 Thresholds stood before any model was measured; what is expected of SmolLM2-135M was noted after its first run.
 """
@@ -224,7 +227,8 @@ CLAIMS = (
         ),
         note="The published changes are the gain of the answer's log-probability, the same for every layer, and a "
         "little noise on top, from three prompts a family; the three largest of 24 were then named. All skills are "
-        "compared here on the same prompts, so that the prompts' own layers are no part of the difference.",
+        "compared here on the same prompts. Two trainings of a skill share some of their items (of 96: 91 of factual "
+        "recall, about 55 of code, JSON and copying, 30 of delimiters), which makes them more alike.",
     ),
     *(
         Claim(
@@ -448,7 +452,8 @@ CLAIMS = (
         note="Of the published score's six terms two are the constant 0.5 (0.15 of every score), two are cut at 0 (a "
         "loss counts as no gain, a removal that helps as no selectivity), and one compares the sizes of A and B; only "
         "the gain separates (3.70 nats against four losses). Here four terms are measured, held out and with their "
-        "signs, at the published weights; the constants are left out, as they cannot tell one skill from another.",
+        "signs, at the published weights; the constants are left out, as they cannot tell one skill from another. What "
+        "an adapter adds to other skills counts for it, as damage below 0; noise makes the sharpness larger.",
     ),
     Claim(
         id="sep-collateral-zero",
@@ -483,7 +488,8 @@ CLAIMS = (
     ),
     Claim(
         id="separability-code-leads",
-        sentence="By a score whose terms are all measured, code semantics is the most separable of five skills.",
+        sentence="By the four terms of the published score that say something, measured, code semantics is the most "
+        "separable of five skills.",
         source=f"{OURS} of 'code semantics is the most separable'",
         falsified_by="another skill with a higher score",
         models=EVERY_MODEL,
@@ -513,6 +519,37 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: tuple(_own_gain(family, 0.0, NO_MARGIN) for family in FAMILIES)},
         borderline={SOUND: ("smollm2_135m",)},
+    ),
+    Claim(
+        id="training-own-beats-others",
+        sentence="Each of the five adapters adds a tenth of a nat more to its own family's answers than the other four "
+        "do on average.",
+        source="this suite: what is skill, and what is the form of an answer",
+        falsified_by="a family to which other adapters add as much as its own",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: tuple(
+                OfFamilies(
+                    families=(family,),
+                    criterion=Contrast(
+                        experiment="adapter_families",
+                        what=f"what the adapter of {family} adds, less what those of the other four add on average",
+                        terms=(
+                            Term(weight=1.0, of=_trained(family)),
+                            *(
+                                Term(weight=-0.25, of=_trained(other))
+                                for other in FAMILIES
+                                if other != family
+                            ),
+                        ),
+                        at_least=0.1,
+                        rationale="a tenth of a nat, the least effect that counts",
+                    ),
+                )
+                for family in FAMILIES
+            )
+        },
+        note="Written after a reader had seen how much adapters add to others' prompts on SmolLM2-135M.",
     ),
     Claim(
         id="training-random-update-inert",

@@ -268,7 +268,7 @@ CLAIMS = (
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
     ),
     Claim(
-        id="transfer-last-token-late-by-answer",
+        id="transfer-last-token-by-answer",
         sentence="Also by the answer's log-probability, the last token's stream carries over most of the adapter only "
         "in the last third of the depth.",
         source="this suite: KL grows with the square of a small change, so that half of it is less than half the way",

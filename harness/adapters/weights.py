@@ -186,14 +186,19 @@ def _digest(updates: Updates) -> str:
 def _training_bar(
     open_bar: OpenBar, label: str
 ) -> Iterator[tuple[Callable[[int, int, float], None], list[int]]]:
-    """What training tells of its progress to, and the steps it told of; a bar is opened only if it does."""
+    """What training tells of its progress to, and the steps it told of; a bar is opened only if it does.
+
+    A bar whose function has a `note` shows the loss of the last batch.
+    """
     with ExitStack() as opened:
         advance: list[Callable[[float], None]] = []
         done: list[int] = []
 
-        def progress(step: int, steps: int, _: float) -> None:
+        def progress(step: int, steps: int, loss: float) -> None:
             if not advance:
                 advance.append(opened.enter_context(open_bar(label, steps)))
+            if note := getattr(advance[0], "note", None):
+                note(f"loss {loss:.3f}")
             advance[0](step - (done[-1] if done else 0))
             done.append(step)
 

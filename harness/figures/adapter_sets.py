@@ -13,8 +13,8 @@ from harness.edits import format_layers
 from harness.effects import Effects
 from harness.experiments.adapter_sets import ALL_LINEAR, CHOSEN, CODE, DEOBFUSCATION, EVERYWHERE
 from harness.experiments.adapters import FAMILIES, JSON
+from harness.figures.gains import gain
 from harness.protocols import Protocol
-from harness.statistics.clusters import Clusters
 
 COLORS = {CHOSEN: "#d95f02", EVERYWHERE: "#2166ac", ALL_LINEAR: "#1b9e77"}
 GREY = "#888888"
@@ -36,7 +36,7 @@ def draw_sets(figure: Any, tables: Tables) -> None:
             color = COLORS.get(recipe.name, GREY)
             for i, part in every:
                 if part.recipe == recipe:
-                    gains = [_gain(table, i, family, seed) for seed in _seeds(table)]
+                    gains = [gain(table, i, family, seed) for seed in _seeds(table)]
                     fill = color if part.step is None else "none"
                     axis.plot(gains, [y] * len(gains), "o", color=color, markerfacecolor=fill, markersize=4)
         axis.set_yticks(
@@ -54,7 +54,7 @@ def draw_deobfuscation(figure: Any, tables: Tables) -> None:
     grids = []
     for kind in (Kind.TRAINED, Kind.RANDOM):
         rows = [_row(table, kind, family) for family in DEOBFUSCATION]
-        grids.append(np.array([[_gain(table, i, family) for family in DEOBFUSCATION] for i in rows]))
+        grids.append(np.array([[gain(table, i, family) for family in DEOBFUSCATION] for i in rows]))
         edge = max(edge, float(np.abs(grids[-1]).max()))
     titles = ("Gain, nats: adapter (row) on prompts of (column)", "The same, random updates of the same norm")
     for axis, grid, title in zip(axes, grids, titles, strict=True):
@@ -80,8 +80,8 @@ def _beside(table: Effects, *, halved: bool) -> Float[np.ndarray, "families fami
             continue
         a, b = (FAMILIES.index(part.family) for part in probe.parts)
         for own, other in ((a, b), (b, a)):
-            alone = _gain(table, _row(table, Kind.TRAINED, FAMILIES[own]), FAMILIES[own])
-            grid[own, other] = _gain(table, i, FAMILIES[own]) - alone
+            alone = gain(table, _row(table, Kind.TRAINED, FAMILIES[own]), FAMILIES[own])
+            grid[own, other] = gain(table, i, FAMILIES[own]) - alone
     return grid
 
 
@@ -96,22 +96,14 @@ def _row(table: Effects, kind: Kind, family: str) -> int:
     )
 
 
-def _gain(table: Effects, row: int, family: str, seed: int | None = None) -> float:
-    """Rise of the answer's log-probability over the base's: mean over the family's templates, nats."""
-    on = [i for i, p in enumerate(table.prompts) if p.family == family and seed in (None, p.seed)]
-    clusters = Clusters.of([table.prompts[i] for i in on])
-    added = (table.metrics["answer_logprob"][row] - table.baseline["answer_logprob"])[on]
-    return float(clusters.template_means(added[None])[0] @ clusters.weights)
-
-
 def _grid(
     figure: Any, axis: Any, grid: Float[np.ndarray, "n n"], families: Sequence[str], title: str, edge: float
 ) -> None:
     image = axis.imshow(grid, cmap="RdBu", vmin=-edge, vmax=edge, aspect="auto")
-    for (i, j), gain in np.ndenumerate(grid):
-        if np.isfinite(gain):
-            color = "white" if abs(gain) > 0.6 * edge else "black"
-            axis.text(j, i, f"{gain:.1f}", ha="center", va="center", fontsize=8, color=color)
+    for (i, j), value in np.ndenumerate(grid):
+        if np.isfinite(value):
+            color = "white" if abs(value) > 0.6 * edge else "black"
+            axis.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
     names = [_plain(family) for family in families]
     axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
     axis.set_yticks(range(len(names)), names)

@@ -11,6 +11,7 @@ import numpy as np
 from harness.adapters.values import Adapted
 from harness.effects import Effects
 from harness.experiments.adapters import FAMILIES, JSON, RECIPES_BY_MODULES, RECIPES_BY_RANK
+from harness.figures.gains import gain
 from harness.protocols import Protocol
 from harness.verdicts.adapter_selectors import AdapterRows, On, block_of
 
@@ -60,7 +61,7 @@ def draw_transfer(figure: Any, tables: Tables) -> None:
 
 
 def draw_training(figure: Any, tables: Tables) -> None:
-    """The held-out answer by step, by skill and family, and by number of trained parameters."""
+    """The held-out answer by step, by skill and family, and by the norm of the update."""
     steps, matrix, sizes = figure.subplots(1, 3)
     if (found := tables.get(("adapter_steps", Protocol.SOUND))) is not None:
         _by_step(steps, found)
@@ -137,7 +138,7 @@ def _by_step(axis: Any, table: Effects) -> None:
         if isinstance(probe, Adapted) and probe.edit is None
     ]
     for family, color in zip(FAMILIES, (BLUE, ORANGE, GREEN, RED, GREY), strict=True):
-        gains = [_gain(table, i, family) for i, _ in states]
+        gains = [gain(table, i, family) for i, _ in states]
         axis.plot(
             [step for _, step in states], gains, color=color, marker="o", markersize=3, label=_plain(family)
         )
@@ -151,18 +152,18 @@ def _matrix(figure: Any, axis: Any, table: Effects) -> None:
         next(i for i, p in enumerate(table.probes) if AdapterRows(on=On.WHOLE, family=family).keep(p, 0))
         for family in FAMILIES
     ]
-    gains = np.array([[_gain(table, i, family) for family in FAMILIES] for i in rows])
+    gains = np.array([[gain(table, i, family) for family in FAMILIES] for i in rows])
     edge = float(np.abs(gains).max())
     image = axis.imshow(gains, cmap="RdBu", vmin=-edge, vmax=edge, aspect="auto")
-    for (i, j), gain in np.ndenumerate(gains):
+    for (i, j), value in np.ndenumerate(gains):
         axis.text(
             j,
             i,
-            f"{gain:.1f}",
+            f"{value:.1f}",
             ha="center",
             va="center",
             fontsize=8,
-            color="white" if abs(gain) > 0.6 * edge else "black",
+            color="white" if abs(value) > 0.6 * edge else "black",
         )
     names = [_plain(family) for family in FAMILIES]
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
@@ -174,15 +175,9 @@ def _matrix(figure: Any, axis: Any, table: Effects) -> None:
 def _by_recipe(axis: Any, table: Effects, names: list[str], color: str) -> None:
     for name in names:
         i = next(i for i, p in enumerate(table.probes) if AdapterRows(on=On.WHOLE, recipe=name).keep(p, 0))
-        x, y = float(table.metrics["update_norm"][i].mean()), _gain(table, i, JSON)
+        x, y = float(table.metrics["update_norm"][i].mean()), gain(table, i, JSON)
         axis.plot([x], [y], color=color, marker="o", markersize=4)
         axis.annotate(name.replace("_", " "), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7)
-
-
-def _gain(table: Effects, row: int, family: str) -> float:
-    """Mean rise of the answer's log-probability above the base's, on held-out prompts of a family."""
-    on = [i for i, prompt in enumerate(table.prompts) if prompt.family == family]
-    return float((table.metrics["answer_logprob"][row] - table.baseline["answer_logprob"])[on].mean())
 
 
 def _rows(table: Effects, select: AdapterRows) -> Effects:

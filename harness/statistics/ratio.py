@@ -29,9 +29,10 @@ def ratio_interval(
     """The ratios t for which the mean of part - t x whole is not told from 0, at CONFIDENCE.
 
     The test is that of `sample`, and `at`, a ratio that is decided about, is left out exactly where it tells that one
-    from 0. The mean of whole is above 0, so that a ratio that is too low stands for all below it: each end is the
-    nearest to the observed ratio. Where the mean of whole is not told from 0, an end may be infinite. Raises ValueError
-    where its observed mean is not above 0.
+    from 0; a verdict on the worst of several ratios asks more than this interval of one of them. The mean of whole is
+    above 0, so that a ratio that is too low stands for all below it: each end is the nearest to the observed ratio.
+    Where the mean of whole is not told from 0, an end may be infinite. Raises ValueError where its observed mean is not
+    above 0.
     """
     means = sample(clusters, np.stack([part, whole]), "").value
     if not means[1] > 0.0:

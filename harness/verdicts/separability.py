@@ -58,7 +58,8 @@ class Score:
 def judge_separability(criterion: SeparabilityLeads, measured: Measured) -> Finding:
     """Supported: its lead over each rival is above 0, in each training too; refuted: some rival is ahead of it.
 
-    A resample in which a term has no value speaks for neither.
+    Both the resamples and their mirror images must lie there. A resample in which a term has no value speaks for
+    neither.
     """
     table = measured.table(criterion.experiment)
     found = _scores(criterion, measured, table.prompts, resampled=True)
@@ -74,14 +75,13 @@ def judge_separability(criterion: SeparabilityLeads, measured: Measured) -> Find
             return own
         for name in rivals:
             ahead[name].append(bool(own[criterion.family].total[0] > own[name].total[0]))
-    holds = [2 * bootstrap_p(~(lead[1:] > 0)) if all(ahead[name]) else 1.0 for name, lead in leads.items()]
-    fails = [
-        2 * bootstrap_p(~(lead[1:] < 0)) if not any(ahead[name]) else 1.0 for name, lead in leads.items()
-    ]
+    holds = [_beyond(lead, 1.0) if all(ahead[name]) else 1.0 for name, lead in leads.items()]
+    fails = [_beyond(lead, -1.0) if not any(ahead[name]) else 1.0 for name, lead in leads.items()]
     verdict, p = decide(max(holds), min(1.0, min(fails) * len(rivals)))
     rival = min(rivals, key=lambda name: leads[name][0])
-    low, _ = percentile_interval(np.nan_to_num(leads[rival][1:], nan=-1.0))
-    _, high = percentile_interval(np.nan_to_num(leads[rival][1:], nan=1.0))
+    both = _mirrored(leads[rival])
+    low = min(percentile_interval(np.nan_to_num(x, nan=-1.0))[0] for x in both)
+    high = max(percentile_interval(np.nan_to_num(x, nan=1.0))[1] for x in both)
     clusters = Clusters.of(table.prompts)
     estimate = Estimate(
         value=float(leads[rival][0]),
@@ -99,6 +99,16 @@ def judge_separability(criterion: SeparabilityLeads, measured: Measured) -> Find
         estimate=estimate,
         p_value=p,
     )
+
+
+def _mirrored(lead: Draws) -> tuple[Draws, Draws]:
+    """The resamples, and their mirror images in the observed value: noise makes every profile sharper."""
+    return lead[1:], 2 * lead[0] - lead[1:]
+
+
+def _beyond(lead: Draws, sign: float) -> float:
+    """Two-sided p-value of 'the lead is not of this sign', by the resamples and by their mirror images."""
+    return max(2 * bootstrap_p(~(sign * x > 0)) for x in _mirrored(lead))
 
 
 def _scores(
