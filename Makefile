@@ -6,6 +6,9 @@ MODEL ?= smollm2_135m
 WORKERS ?= 2
 SEEDS ?=
 ONLY ?=
+DIR ?=
+EVIDENCE ?=
+TAKE ?=
 STAMP := $(VENV)/.installed
 
 BENCH := .venv-bench
@@ -14,7 +17,7 @@ BENCH_STAMP := $(BENCH)/.installed
 MUTATE := .venv-mutate
 MUTATE_STAMP := $(MUTATE)/.installed
 
-.PHONY: claims test lint report rebaseline bench peers calibrate mutate clean help
+.PHONY: claims test lint report audit merge rebaseline bench peers calibrate mutate clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -39,6 +42,14 @@ lint: $(STAMP)   ## style, types, import direction
 
 report: $(STAMP) ## judge the recorded evidence of every model and write CLAIMS.md; loads no model
 	$(BIN)/pytest claims --recorded --report CLAIMS.md -q
+
+audit: $(STAMP)  ## recompute published figures from the atlas's own result files (DIR=a copy of its repository)
+	test -n '$(DIR)' || { echo 'name a copy of the repository of the atlas: make audit DIR=...' >&2; exit 2; }
+	$(BIN)/python -m harness.audit '$(DIR)'
+
+merge: $(STAMP)  ## take another machine's recorded evidence (EVIDENCE=DIR; TAKE=CELL ... settles a conflict for theirs)
+	test -n '$(EVIDENCE)' || { echo 'name the evidence of the other machine: make merge EVIDENCE=DIR' >&2; exit 2; }
+	$(BIN)/python -m harness.merging '$(EVIDENCE)' $(if $(TAKE),--take theirs $(TAKE))
 
 rebaseline: $(STAMP) ## accept this machine's measurements: evidence, snapshots, CLAIMS.md
 	$(BIN)/pytest claims --model $(MODEL) --rebaseline --snapshot-update --report CLAIMS.md

@@ -66,7 +66,7 @@ def record(evidence: Evidence, recorded: Recorded, *, rebaseline: bool = False) 
         old = recorded.get(q.model, q.experiment, q.protocol, q.seed)
     except EvidenceCorrupt:
         old = None
-    other = _other_subject(old, evidence) if old is not None else ""
+    other = other_subject(old, evidence) if old is not None else ""
     if other and not rebaseline:
         return RecordingOutcome(cell=q.cell, state="different", detail=other)
     if old is not None and not rebaseline and not staleness(old, evidence):
@@ -94,14 +94,14 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
     if q.suite_digest != suite_digest(EXPERIMENTS[q.experiment].suite):
         return "the prompts have changed"
     if new is not None:
-        if other := _other_subject(old, new):
+        if other := other_subject(old, new):
             return other
         if old.effects.prompts != new.effects.prompts:
             return "other prompts are drawn"
     return ""
 
 
-def _other_subject(old: Evidence, new: Evidence) -> str:
+def other_subject(old: Evidence, new: Evidence) -> str:
     """Why the new evidence is of something else than the old: other weights, another tokenizer, another dtype."""
     for name, what in (("weights_digest", "weights"), ("tokenizer_digest", "tokenizer"), ("dtype", "dtype")):
         before, after = getattr(old.question, name), getattr(new.question, name)
