@@ -34,12 +34,13 @@ def assess(
 ) -> dict[str, Judgement]:
     """Judge a chapter's claims about one model, the seeds pooled, with false discoveries controlled over them.
 
-    Joint and untestable claims, and claims that do not speak of this model or protocol, are left out. Tables of the
+    Joint and untestable claims, those judged from published figures, and those that do not speak of this model or
+    protocol, are left out. Tables of the
     same adapters are to be of the same weights: invalid are those of the chapter that are not and, where `absent` is
     given, those that are not of the weights of other chapters' tables; `evidence` raises it for a table that there is
     not. Raises what `evidence` raises for the chapter's own.
     """
-    asked = [c for c in claims if not c.joint and c.applies_to(model) and protocol in c.criteria]
+    asked = [c for c in claims if c.per_model and c.applies_to(model) and protocol in c.criteria]
     names = dict.fromkeys(name for claim in asked for name in claim.experiments(protocol))
     found = _gather(model, tuple(names), protocol, seeds, evidence, absent)
     broken = {

@@ -13,12 +13,13 @@ from typing import Final
 from harness.protocols import Protocol
 from harness.verdicts.criteria import (
     AnyCriterion,
+    Arithmetic,
     JointCriterion,
     SingleCriterion,
     StableOverSeeds,
     models_of,
 )
-from harness.verdicts.verdict import Verdict
+from harness.verdicts.verdict import OF_FIGURES, Verdict
 
 _ID = re.compile(r"[a-z0-9_.-]+")
 
@@ -61,7 +62,8 @@ class Claim:
     A protocol that is not in `criteria` is not judged. Where a criterion that the claim `presupposes` does not hold,
     the claim is inconclusive, and not refuted: of what is not there, nothing is claimed. `joint` claims compare models
     and have one verdict, not one per model. `over_seeds` claims need all seeds pooled. An `untestable` claim says why
-    and has no criteria.
+    and has no criteria. A claim whose criteria are all `Arithmetic` is judged `from_figures`: once, under `published`,
+    without model, seed or evidence.
     """
 
     id: str
@@ -92,6 +94,16 @@ class Claim:
         """Names of the tables the criteria read under this protocol, each once, in their order."""
         asked = (*self.criteria.get(protocol, ()), *self.presupposes)
         return tuple(dict.fromkeys(name for c in asked for name in c.experiments))
+
+    @property
+    def from_figures(self) -> bool:
+        """True when the claim is judged from published figures alone, and nothing is measured."""
+        return any(isinstance(c, Arithmetic) for criteria in self.criteria.values() for c in criteria)
+
+    @property
+    def per_model(self) -> bool:
+        """True when the claim has a verdict for each model: neither joint nor judged from figures."""
+        return not self.joint and not self.from_figures
 
     def applies_to(self, model_id: str) -> bool:
         """True when the claim speaks of this model."""
@@ -124,7 +136,8 @@ def _problems(claim: Claim) -> list[str]:
         problems.append(f"expects a verdict under {', '.join(unknown)}, for which it has no criteria")
     if claim.id in (*claim.supersedes, *claim.superseded_by):
         problems.append("supersedes itself")
-    return problems + _criteria_problems(claim) + _expected_problems(claim)
+    of_kind = _figures_problems(claim) if claim.from_figures else _criteria_problems(claim)
+    return problems + of_kind + _expected_problems(claim)
 
 
 def _criteria_problems(claim: Claim) -> list[str]:
@@ -145,12 +158,31 @@ def _criteria_problems(claim: Claim) -> list[str]:
     return problems
 
 
+def _figures_problems(claim: Claim) -> list[str]:
+    """What is wrong with a card that is judged from published figures."""
+    problems = []
+    if claim.presupposes or not all(isinstance(c, Arithmetic) for cs in claim.criteria.values() for c in cs):
+        problems.append("what is measured and what is computed from published figures are two cards")
+    if set(claim.criteria) != {Protocol.PUBLISHED}:
+        problems.append("published figures are judged under the protocol 'published' and no other")
+    if isinstance(claim.models, EveryModel):
+        problems.append("published figures are of certain models: name them")
+    if claim.joint or claim.over_seeds or claim.borderline:
+        problems.append(
+            "published figures have neither models to compare nor seeds: leave joint and the like out"
+        )
+    return problems
+
+
 def _expected_problems(claim: Claim) -> list[str]:
     problems = []
     for protocol, expected in claim.expected.items():
         verdicts = [expected] if isinstance(expected, Verdict) else list(expected.values())
         if Verdict.NOT_RUN in verdicts:
             problems.append(f"expects 'not run' under {protocol}: leave the expectation out instead")
+        if strange := [str(v) for v in verdicts if (v in OF_FIGURES) != claim.from_figures]:
+            judged = "published figures" if claim.from_figures else "measurements"
+            problems.append(f"expects '{strange[0]}' under {protocol}, which {judged} never give")
         if not isinstance(expected, Verdict):
             strangers = [m for m in expected if m != "*" and not claim.applies_to(m)]
             if strangers:

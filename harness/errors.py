@@ -7,7 +7,13 @@ import sys
 from harness.evidence import EvidenceCorrupt
 from harness.models.spec import ModelError
 from harness.store import StoreUnwritable
-from harness.verdicts.verdict import ClaimInconclusive, ClaimRefuted, InstrumentInvalid, MissingEvidence
+from harness.verdicts.verdict import (
+    ClaimInconclusive,
+    ClaimInconsistent,
+    ClaimRefuted,
+    InstrumentInvalid,
+    MissingEvidence,
+)
 from tasks.sampling import NotEnoughPrompts
 
 _LAZY = {
@@ -27,6 +33,7 @@ def plain_errors() -> tuple[type[BaseException], ...]:
         NotEnoughPrompts,
         ClaimRefuted,
         ClaimInconclusive,
+        ClaimInconsistent,
         InstrumentInvalid,
         MissingEvidence,
     )

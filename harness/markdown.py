@@ -23,7 +23,8 @@ what it found come out again? **sound** uses the corrected definition with contr
 holds under the first and falls under the second is an **artifact** of the method.
 
 Verdicts: `supported`, `refuted`, `inconclusive` (the interval straddles the threshold, or a tie), `invalid` (the
-instrument failed a sanity check), `not run`. Effects are means over task families with 98% bootstrap intervals over
+instrument failed a sanity check), `not run`; of a claim that is arithmetic over published figures, `consistent` or
+`inconsistent` with them. Effects are means over task families with 98% bootstrap intervals over
 templates, the seeds pooled; *n* is prompts / templates. *seeds agree* is what each draw of prompts gives by itself: one
 alone has a third of the prompts, so that it may well be `inconclusive` where all together decide.
 """
@@ -37,15 +38,29 @@ def overview(rows: Sequence[Row], specs: Sequence[ModelSpec], figures: Sequence[
 
     lines = [HEADER.format(evidence=link.file(link.recorded.root)), "## Overview", ""]
     lines += ["| model | rows | holds | falls | artifact | open | not run |", "|---|---|---|---|---|---|---|"]
+    measured = [row for row in rows if not row.claim.from_figures]
     for spec in specs:
-        mine = [row for row in rows if row.models == (spec.id,)]
+        mine = [row for row in measured if row.models == (spec.id,)]
         lines.append(_count_line(f"{spec.title} (`{spec.id}`)", count_readings(mine), len(mine)))
-    joint = [row for row in rows if len(row.models) > 1]
+    joint = [row for row in measured if len(row.models) > 1]
     if joint:
         lines.append(_count_line("several models", count_readings(joint), len(joint)))
     lines.append("")
+    lines += _of_figures([row for row in rows if row.claim.from_figures])
     lines += _pictures(figures, {None}, link)
     return "\n".join(lines)
+
+
+def _of_figures(rows: Sequence[Row]) -> list[str]:
+    """What became of the claims that are arithmetic over published figures; nothing where there are none."""
+    if not rows:
+        return []
+    inconsistent = sum(row.verdict(Protocol.PUBLISHED) == Verdict.INCONSISTENT for row in rows)
+    return [
+        f"{len(rows)} more claims are arithmetic over published figures and need no measurement: "
+        f"{len(rows) - inconsistent} are `consistent` with their own numbers, {inconsistent} are `inconsistent`.",
+        "",
+    ]
 
 
 def chapter_section(
@@ -78,12 +93,17 @@ def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:
         figures = "; ".join(f"{p.what} {p.value} {p.unit}".strip() for p in claim.published)
         lines += [f"Published: {figures}.", ""]
     if claim.untestable is None:
-        lines += [f"- {p}: {' and '.join(str(c) for c in cs)}." for p, cs in claim.criteria.items()]
+        if claim.from_figures:
+            lines += [f"- {c}." for cs in claim.criteria.values() for c in cs]
+        else:
+            lines += [f"- {p}: {' and '.join(str(c) for c in cs)}." for p, cs in claim.criteria.items()]
         lines += [f"- presupposes: {c}." for c in claim.presupposes]
         lines += [f"- Falsified by {claim.falsified_by}."]
         lines += _power(claim.id, link)
     if claim.note:
         lines += [f"- {claim.note}"]
+    if claim.from_figures:
+        return [*lines, "", *(line for row in rows for line in _figures_table(row))]
     lines += [
         "",
         "| model | published | effect | sound | effect | n | seeds agree | reading | device, date, evidence |",
@@ -101,6 +121,20 @@ def _claim_section(rows: Sequence[Row], link: Linker) -> list[str]:
     if details:
         lines += ["<details><summary>What was found</summary>", "", *details, "", "</details>", ""]
     return lines
+
+
+def _figures_table(row: Row) -> list[str]:
+    """The verdict with the arithmetic that gives it, and where each figure stands."""
+    judgement = row.judgements[Protocol.PUBLISHED]
+    lines = ["| models | verdict | arithmetic |", "|---|---|---|"]
+    shown = "<br>".join(
+        f"{'yes' if f.verdict is Verdict.CONSISTENT else '**no**'}: {f.sentence}" for f in judgement.findings
+    )
+    lines += [f"| {' + '.join(row.models)} | {judgement.verdict} | {shown} |", ""]
+    used = {q.name: q for c in row.claim.criteria[Protocol.PUBLISHED] for q in c.figures.values()}  # type: ignore[union-attr]
+    lines += ["<details><summary>Where the figures stand</summary>", ""]
+    lines += [f"- `{q.name}`: {q.what}; {q.source}." for q in used.values()]
+    return [*lines, "", "</details>", ""]
 
 
 def _power(card: str, link: Linker) -> list[str]:

@@ -20,7 +20,8 @@ from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
 from harness.recording import staleness
 from harness.store import Recorded, write_atomic
-from harness.verdicts.verdict import Judgement, MissingEvidence, Verdict, not_run
+from harness.verdicts.arithmetic import judge_figures
+from harness.verdicts.verdict import OF_FIGURES, Judgement, MissingEvidence, Verdict, not_run
 
 
 class NoEvidence(LookupError):
@@ -54,6 +55,8 @@ class Row:
         published, sound = (self.judgements.get(p) for p in (Protocol.PUBLISHED, Protocol.SOUND))
         if not self.ran:
             return "not run"
+        if published is not None and published.verdict in OF_FIGURES:
+            return str(published.verdict)
         pair = (published.verdict if published else None, sound.verdict if sound else None)
         match pair:
             case (Verdict.SUPPORTED, Verdict.REFUTED):
@@ -115,6 +118,9 @@ class Judge:
         """A row for every claim of a chapter on every model it speaks of."""
         rows = []
         for claim in claims:
+            if claim.from_figures:
+                rows.append(_from_figures(claim))
+                continue
             if claim.joint:
                 rows.append(self._joint(claim))
                 continue
@@ -205,6 +211,11 @@ class Judge:
         for name in claim.experiments(protocol):
             for seed in self.seeds:
                 self.evidence(model, name, protocol, seed)
+
+
+def _from_figures(claim: Claim) -> Row:
+    assert isinstance(claim.models, tuple)
+    return Row(claim=claim, models=claim.models, judgements={Protocol.PUBLISHED: judge_figures(claim)})
 
 
 def _agreement(pooled: Verdict, alone: Sequence[Verdict]) -> str:

@@ -61,3 +61,18 @@ def lora_parameters(
     shapes = module_shapes(spec.facts, d_mlp)
     blocks = spec.facts.n_layers if n_blocks is None else n_blocks
     return blocks * rank * sum(sum(shapes[module]) for module in modules)
+
+
+def model_parameters(spec: ModelSpec) -> int:
+    """Parameters of a whole model, a tied embedding counted once. Raises UnknownWidth, as `lora_parameters` does.
+
+    Qwen2's biases on q, k and v, and two norms a block with one at the end, are counted.
+    """
+    facts, d_mlp = spec.facts, D_MLP.get(spec.id)
+    if facts is None or d_mlp is None or facts.model_type not in ("llama", "qwen2"):
+        raise UnknownWidth(f"the parameters of {spec.id} do not follow from its facts")
+    shapes = module_shapes(facts, d_mlp)
+    biases = sum(shapes[m][1] for m in (Stream.Q, Stream.K, Stream.V)) if facts.model_type == "qwen2" else 0
+    block = sum(width * out for width, out in shapes.values()) + biases + 2 * facts.d_model
+    embeddings = facts.vocab_size * facts.d_model * (1 if facts.tied_embeddings else 2)
+    return embeddings + facts.n_layers * block + facts.d_model

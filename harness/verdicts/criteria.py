@@ -17,6 +17,7 @@ from harness.verdicts.adapter_criteria import (
     RecoveryDepthsAgree,
 )
 from harness.verdicts.adapter_set_criteria import RecipeBeats
+from harness.verdicts.arithmetic_criteria import Arithmetic
 from harness.verdicts.cell_criteria import CellWithin, EveryProbe, SameAsDeepest, SomeProbe, WorstCase
 from harness.verdicts.criterion import SEPARATION_ALPHA, ProfileOf
 from harness.verdicts.head_criteria import HeadRank, HeadRanksAgree, Specialist, TopHeadsIn
@@ -89,6 +90,7 @@ __all__ = [
     "AdapterRatio",
     "AdapterRecovery",
     "AnyCriterion",
+    "Arithmetic",
     "BeatsControls",
     "BestSteered",
     "BlockCorrelation",
@@ -255,7 +257,8 @@ JointCriterion = (
 )
 """Judged on several models' tables at once."""
 
-AnyCriterion = SingleCriterion | JointCriterion
+AnyCriterion = SingleCriterion | JointCriterion | Arithmetic
+"""`Arithmetic` is judged on no table: it computes from published figures."""
 
 
 def models_of(criterion: JointCriterion) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from harness.verdicts.criteria import (
     AdapterRatio,
     AdapterRecovery,
     AnyCriterion,
+    Arithmetic,
     BeatsControls,
     BestSteered,
     BlockCorrelation,
@@ -119,6 +120,7 @@ from harness.verdicts.resolution import resolved
 from harness.verdicts.screened import limited, limited_joint
 from harness.verdicts.verdict import (
     ClaimInconclusive,
+    ClaimInconsistent,
     ClaimRefuted,
     Finding,
     InstrumentInvalid,
@@ -142,7 +144,7 @@ def judge(claim: Claim, protocol: Protocol, tables: Tables, *, n_layers: int | N
 
 
 def _judged(claim: Claim, criteria: Sequence[AnyCriterion], view: Measured) -> Judgement:
-    findings = [judge_criterion(c, view) for c in criteria if not isinstance(c, JointCriterion)]
+    findings = [judge_criterion(c, view) for c in criteria if not isinstance(c, JointCriterion | Arithmetic)]
     return combine(findings, [judge_criterion(c, view) for c in claim.presupposes])
 
 
@@ -178,7 +180,7 @@ def judge_chapter(
     judgements = {
         claim.id: _judged(claim, _criteria(claim, protocol), view)
         for claim in claims
-        if claim.untestable is None and not claim.joint and protocol in claim.criteria
+        if claim.untestable is None and claim.per_model and protocol in claim.criteria
     }
     return control_fdr(judgements)
 
@@ -360,14 +362,14 @@ def _judge_joint_criterion(criterion: JointCriterion, models: Mapping[str, Measu
 
 
 def raise_for(judgement: Judgement, claim: Claim) -> None:
-    """Return for `supported`; else raise ClaimRefuted, ClaimInconclusive or InstrumentInvalid with the
-    numbers.
+    """Return for `supported` and `consistent`; else raise ClaimRefuted, ClaimInconclusive, InstrumentInvalid or
+    ClaimInconsistent with the numbers.
 
     Raises ValueError for a judgement that was not run: the caller has to skip, with the reason.
     """
     error: type[AssertionError]
     match judgement.verdict:
-        case Verdict.SUPPORTED:
+        case Verdict.SUPPORTED | Verdict.CONSISTENT:
             return
         case Verdict.REFUTED:
             error = ClaimRefuted
@@ -375,11 +377,12 @@ def raise_for(judgement: Judgement, claim: Claim) -> None:
             error = ClaimInconclusive
         case Verdict.INVALID:
             error = InstrumentInvalid
+        case Verdict.INCONSISTENT:
+            error = ClaimInconsistent
         case Verdict.NOT_RUN:
             raise ValueError(f"claim '{claim.id}' was not run: {judgement.note}")
-    raise error(
-        f"{claim.id}: {claim.sentence} The evidence makes this {judgement.verdict}: {judgement.sentence}"
-    )
+    judged = "The published figures make" if claim.from_figures else "The evidence makes"
+    raise error(f"{claim.id}: {claim.sentence} {judged} this {judgement.verdict}: {judgement.sentence}")
 
 
 def _criteria(claim: Claim, protocol: Protocol) -> tuple[AnyCriterion, ...]:

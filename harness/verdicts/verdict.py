@@ -19,6 +19,14 @@ class Verdict(StrEnum):
     INVALID = "invalid"
     """The instrument failed a sanity check: the numbers say nothing about the claim."""
     NOT_RUN = "not run"
+    CONSISTENT = "consistent"
+    """Of a claim that is arithmetic over published figures: they give what it says. Nothing was measured."""
+    INCONSISTENT = "inconsistent"
+    """They give something else."""
+
+
+OF_FIGURES = (Verdict.CONSISTENT, Verdict.INCONSISTENT)
+"""The verdicts on claims that are judged from published figures alone, and on no others."""
 
 
 ABSENT = "The claim presupposes what is not found here, so it is neither supported nor refuted."
@@ -34,6 +42,10 @@ class ClaimInconclusive(AssertionError):
 
 class InstrumentInvalid(AssertionError):
     """The measurement failed a sanity check, so it says nothing about the claim."""
+
+
+class ClaimInconsistent(AssertionError):
+    """The published figures give something else. The one exception a card that expects `inconsistent` may see."""
 
 
 class MissingEvidence(LookupError):

@@ -1,0 +1,143 @@
+"""Cards on MLPs and heads."""
+
+from claims.published import (
+    ABOUT,
+    AS_SAID,
+    COMPARISON,
+    CONSISTENT,
+    EXACT,
+    INCONSISTENT,
+    MIDDLE,
+    PAGE_0_5B,
+    PAGE_1_5B,
+    PAIR,
+    SMALL,
+    WHAT_IT_IS,
+    card,
+    gives,
+)
+
+PARTS = (
+    card(
+        "figures-heads-22x",
+        "The strongest head has 22 times the effect at 1.5B that it has at 0.5B.",
+        COMPARISON,
+        PAIR,
+        CONSISTENT,
+        gives("1.5B over 0.5B", "parts.head_kl_1_5b / parts.head_kl_0_5b", 22, 0.5, unit="times"),
+        note="The two were measured at different sites, in different blocks and on different prompts.",
+    ),
+    card(
+        "figures-heads-200x",
+        "At 0.5B the effect of a head is about 200 times smaller than the top block's and 170 times smaller than "
+        "the top MLP's.",
+        PAGE_0_5B,
+        SMALL,
+        INCONSISTENT,
+        gives(
+            "block over head",
+            "parts.layer_kl_0_5b_published / parts.head_kl_0_5b_published",
+            200,
+            50,
+            why=ABOUT,
+            unit="times",
+        ),
+        gives(
+            "MLP over head",
+            "parts.mlp_kl_0_5b_first / parts.head_kl_0_5b_published",
+            170,
+            42.5,
+            why=ABOUT,
+            unit="times",
+        ),
+    ),
+    card(
+        "figures-heads-13x",
+        "At 1.5B the effect of a head is 13 times smaller than the top block's.",
+        PAGE_1_5B,
+        MIDDLE,
+        CONSISTENT,
+        gives(
+            "block over head",
+            "parts.layer_kl_1_5b_published / parts.head_kl_1_5b_published",
+            13,
+            0.5,
+            unit="times",
+        ),
+    ),
+    card(
+        "figures-head-share-37x",
+        "The share of the strongest head in the top block's effect rises 37 times with scale, from 0.2% to 7.4%.",
+        COMPARISON,
+        PAIR,
+        INCONSISTENT,
+        gives(
+            "0.5B", "100 * parts.head_kl_0_5b_published / parts.layer_kl_0_5b_published", 0.2, 0.05, unit="%"
+        ),
+        gives(
+            "1.5B", "100 * parts.head_kl_1_5b_published / parts.layer_kl_1_5b_published", 7.4, 0.05, unit="%"
+        ),
+        gives(
+            "1.5B over 0.5B",
+            "parts.head_kl_1_5b_published / parts.layer_kl_1_5b_published"
+            " / (parts.head_kl_0_5b_published / parts.layer_kl_0_5b_published)",
+            37,
+            0.5,
+            unit="times",
+        ),
+        note="37 is the ratio of the two shares after they were rounded.",
+    ),
+    card(
+        "figures-mlp-3x",
+        "MLPs are 3 times weaker at 1.5B (8.12 and 2.58 nats): 42% and 19% of the top block's effect.",
+        COMPARISON,
+        PAIR,
+        CONSISTENT,
+        gives(
+            "0.5B over 1.5B",
+            "parts.mlp_kl_0_5b_published / parts.mlp_kl_1_5b_published",
+            3,
+            0.5,
+            unit="times",
+        ),
+        gives("0.5B", "100 * parts.mlp_kl_0_5b_published / parts.layer_kl_0_5b_published", 42, 0.5, unit="%"),
+        gives("1.5B", "100 * parts.mlp_kl_1_5b_published / parts.layer_kl_1_5b_published", 19, 0.5, unit="%"),
+        note="Of two different edits, the whole stream zeroed and one MLP zeroed, a share is no part of a whole.",
+    ),
+    card(
+        "figures-mlp-label-0_5b",
+        "The MLP of L2 has the largest effect at 0.5B: 11.26 nats on one page, 8.12 on another.",
+        f"{PAGE_0_5B}; {COMPARISON}",
+        SMALL,
+        INCONSISTENT,
+        gives("the largest MLP", "top(parts.mlp_mean_0_5b)", "L2", why=EXACT),
+        gives("largest entry of L2", 'parts.mlp_max_0_5b["L2"]', 11.26, 0.005, unit="nats"),
+        gives("mean of L2", 'parts.mlp_mean_0_5b["L2"]', 8.12, 0.005, unit="nats"),
+        gives("largest entry of L0", 'parts.mlp_max_0_5b["L0"]', 11.26, 0.005, why=WHAT_IT_IS, unit="nats"),
+        gives("mean of L0", 'parts.mlp_mean_0_5b["L0"]', 8.12, 0.005, why=WHAT_IT_IS, unit="nats"),
+    ),
+    card(
+        "figures-mlp-max-1_5b",
+        "The maximal effect of an MLP at 1.5B is 2.58 nats.",
+        PAGE_1_5B,
+        MIDDLE,
+        INCONSISTENT,
+        gives("largest entry", "max(parts.mlp_max_1_5b)", 2.58, 0.005, unit="nats"),
+        gives("largest mean", "max(parts.mlp_mean_1_5b)", 2.58, 0.005, why=WHAT_IT_IS, unit="nats"),
+    ),
+    card(
+        "figures-mlp-late",
+        "A late MLP, L27, is third at 1.5B, while at 0.5B none is among the first five.",
+        PAGE_1_5B,
+        PAIR,
+        INCONSISTENT,
+        gives("the first three at 1.5B", "ranked(parts.mlp_mean_1_5b, 3)", ("L0", "L1", "L27"), why=EXACT),
+        gives(
+            "L23, the last at 0.5B, over L1, which is fifth",
+            'parts.mlp_mean_0_5b["L23"] / parts.mlp_mean_0_5b["L1"]',
+            1,
+            relation="<=",
+            why=AS_SAID,
+        ),
+    ),
+)
