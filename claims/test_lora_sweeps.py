@@ -14,6 +14,8 @@ prompt leaves open. That is a low bar, for much of the value stands in the promp
 
 Parameters are counted from architecture facts (`harness.adapters.parameters`), without weights. The counts of the cards
 are verified by harness/tests/test_adapter_parameters.py: a verdict rests on tables, and these need none.
+
+Thresholds stood before any model was measured; what is expected of SmolLM2-135M was noted after its first run.
 """
 
 import pytest
@@ -27,6 +29,7 @@ from harness.experiments.adapters import FAMILIES, FIRST_MLP, RANKS, RECIPES_BY_
 from harness.models.registry import find_model
 from harness.verdicts.adapter_selectors import AdapterRows, On
 from harness.verdicts.criteria import Contrast, EveryProbe, OfFamilies, Term, TrainedSlope
+from harness.verdicts.verdict import Verdict
 
 CHAPTER = "16. Rank and modules"
 
@@ -380,6 +383,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         over_seeds=True,
         criteria={SOUND: (_valid_json("the base model", None, HALF, at_least=0.5),)},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="lora-text-json-trained",
@@ -402,6 +406,7 @@ CLAIMS = (
         criteria={
             SOUND: tuple(_every_size_valid(name, HALF) for name in ("adapter_ranks", "adapter_modules"))
         },
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="lora-norm-slower-than-rank",
@@ -444,6 +449,7 @@ CLAIMS = (
             )
         },
         presupposes=(_adds("adapter_modules", WHOLE),),
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="lora-half-the-rank-suffices",
