@@ -3,6 +3,8 @@
 The atlas planned the study (decode a string, fold a constant, simplify control flow, rename a variable, drop dead code)
 and left its file empty. Each skill gets one adapter by the same recipe as the others, judged by what it adds to the
 log-probability of held-out answers.
+
+Thresholds stood before these numbers were seen; what is expected of SmolLM2-135M was noted after its first run.
 """
 
 import pytest
@@ -12,6 +14,7 @@ from harness.adapters.values import Adapted, Kind, Part
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.experiments.adapter_sets import DEOBFUSCATION
 from harness.verdicts.criteria import Contrast, OfFamilies, Term
+from harness.verdicts.verdict import Verdict
 
 CHAPTER = "19. Skills of deobfuscation"
 
@@ -89,6 +92,8 @@ CLAIMS = (
         falsified_by="an adapter that leaves more than half of it",
         models=EVERY_MODEL,
         criteria={SOUND: tuple(_halves(family) for family in DEOBFUSCATION)},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
         id="deobfuscation-spares-the-others",
