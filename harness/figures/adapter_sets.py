@@ -13,7 +13,7 @@ from harness.edits import format_layers
 from harness.effects import Effects
 from harness.experiments.adapter_sets import ALL_LINEAR, CHOSEN, CODE, DEOBFUSCATION, EVERYWHERE
 from harness.experiments.adapters import FAMILIES, JSON
-from harness.figures.gains import gain
+from harness.figures.gains import gain, one_decimal
 from harness.protocols import Protocol
 
 COLORS = {CHOSEN: "#d95f02", EVERYWHERE: "#2166ac", ALL_LINEAR: "#1b9e77"}
@@ -103,7 +103,7 @@ def _grid(
     for (i, j), value in np.ndenumerate(grid):
         if np.isfinite(value):
             color = "white" if abs(value) > 0.6 * edge else "black"
-            axis.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
+            axis.text(j, i, one_decimal(value), ha="center", va="center", fontsize=8, color=color)
     names = [_plain(family) for family in families]
     axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
     axis.set_yticks(range(len(names)), names)

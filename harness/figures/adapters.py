@@ -11,7 +11,7 @@ import numpy as np
 from harness.adapters.values import Adapted
 from harness.effects import Effects
 from harness.experiments.adapters import FAMILIES, JSON, RECIPES_BY_MODULES, RECIPES_BY_RANK
-from harness.figures.gains import gain
+from harness.figures.gains import gain, one_decimal
 from harness.protocols import Protocol
 from harness.verdicts.adapter_selectors import AdapterRows, On, block_of
 
@@ -159,7 +159,7 @@ def _matrix(figure: Any, axis: Any, table: Effects) -> None:
         axis.text(
             j,
             i,
-            f"{value:.1f}",
+            one_decimal(value),
             ha="center",
             va="center",
             fontsize=8,

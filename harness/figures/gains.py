@@ -12,3 +12,8 @@ def gain(table: Effects, row: int, family: str, seed: int | None = None) -> floa
     clusters = Clusters.of([table.prompts[i] for i in on])
     added = (table.metrics["answer_logprob"][row] - table.baseline["answer_logprob"])[on]
     return float(clusters.template_means(added[None])[0] @ clusters.weights)
+
+
+def one_decimal(value: float) -> str:
+    """'1.5', '-0.3'; '0.0' also for what rounds to it from below."""
+    return f"{round(value, 1) + 0.0:.1f}"

@@ -16,6 +16,7 @@ from harness.experiments import EXPERIMENTS
 from harness.experiments.adapter_sets import ALL_LINEAR, CHOSEN, CODE, DEOBFUSCATION, EVERYWHERE
 from harness.experiments.adapters import FAMILIES, JSON
 from harness.figures.adapter_sets import draw_compatibility, draw_deobfuscation, draw_sets
+from harness.figures.gains import one_decimal
 from harness.protocols import Protocol
 from harness.verdicts.synthetic import table
 
@@ -89,3 +90,8 @@ def test_what_a_second_adapter_takes_from_a_skill() -> None:
     assert summed[0, 1:] == pytest.approx(-1.0)
     assert summed[1:][off[1:]] == pytest.approx(0.25)
     assert halved[off] == pytest.approx(-1.5)
+
+
+@pytest.mark.parametrize(("value", "said"), [(-0.04, "0.0"), (0.04, "0.0"), (-0.06, "-0.1"), (1.52, "1.5")])
+def test_what_rounds_to_nothing_has_no_sign(value: float, said: str) -> None:
+    assert one_decimal(value) == said
