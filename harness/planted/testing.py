@@ -30,11 +30,11 @@ class PlantedModel:
         self.truth = read_truth(directory)
         self.store = Store(root=root / "store")
 
-    def measure(self, experiment: str, protocol: Protocol = Protocol.SOUND) -> Evidence:
-        """The experiment's evidence with seed 42; measured once."""
+    def measure(self, experiment: str, protocol: Protocol = Protocol.SOUND, seed: int = 42) -> Evidence:
+        """The experiment's evidence on the draw of this seed; measured once."""
         from harness.measure import measure
 
-        return measure(self.subject, EXPERIMENTS[experiment], protocol, 42, self.store)
+        return measure(self.subject, EXPERIMENTS[experiment], protocol, seed, self.store)
 
     def encode(self, evidence: Evidence) -> list[list[int]]:
         """Token ids of the evidence's prompts."""

@@ -22,8 +22,9 @@ from harness.verdicts.criteria import (
     TopMoves,
 )
 from harness.verdicts.judging import judge_criterion
+from harness.verdicts.matching import questions
 from harness.verdicts.reading import make_profile, measured
-from harness.verdicts.robustness import Peak, _resampled, questions, read_condition
+from harness.verdicts.robustness import Peak, _resampled, read_condition
 from harness.verdicts.selectors import Singles, Sublayer
 from harness.verdicts.synthetic import table, with_value
 from harness.verdicts.verdict import MissingEvidence, Verdict
@@ -274,7 +275,7 @@ def test_a_question_asked_twice_is_matched_by_its_text_alone():
     odd = replace(long.prompts[0], text="something else")
     long = replace(long, prompts=(odd, *long.prompts[1:]))
     one, two = (make_profile(e.metrics["kl_nats"], e.prompts) for e in (effects, long))
-    assert questions(one, two) == {1: 1, 0: 2}
+    assert questions(one.prompts, two.prompts) == {1: 1, 0: 2}
 
 
 def test_profiles_that_cannot_be_compared():

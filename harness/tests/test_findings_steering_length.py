@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from harness.effects import Effects, PromptRecord
 from harness.experiments.steering import FACTS, OTHER_TASK, STANCE
@@ -123,17 +123,17 @@ def test_both_slopes_and_their_intervals_are_told() -> None:
     found = judged(at_l1(2.0, prompts=2), at_l1(0.5, templates=5))
     assert found.sentence == (
         "At L1, each half of the templates where the other half of steering_short chose, the slope of the "
-        "log-probability of the answer in any form is 2 [2, 2] in steering_short (12 prompts) and 0.5 [0.5, 0.5] in "
-        "steering_long (5 prompts): the second less 0.8 times the first is -1.1 [-1.1, -1.1] nats per unit of strength "
-        "(17 prompts, 11 templates) (p < 0.001)."
+        "log-probability of the answer in any form is 2 [2, 2] on all 12 prompts of steering_short. On the 5 questions "
+        "that both ask it is 2 [2, 2] there and 0.5 [0.5, 0.5] in steering_long: the second less 0.8 times the first "
+        "is -1.1 [-1.1, -1.1] nats per unit of strength (5 prompts, 5 templates) (p < 0.001)."
     )
     assert found.estimate == Estimate(
         value=pytest.approx(-1.1),
         low=pytest.approx(-1.1, abs=3e-6),
         high=pytest.approx(-1.1, abs=3e-6),
         unit="nats per unit of strength",
-        n_prompts=17,
-        n_templates=11,
+        n_prompts=5,
+        n_templates=5,
     )
 
 
@@ -161,12 +161,15 @@ def preferring(first: tuple[float, float], second: tuple[float, float]) -> Slope
 
 
 def test_each_half_is_judged_where_the_other_half_of_the_short_prompts_chose() -> None:
-    """The first half prefers L2 and the second L1; what long prompts prefer does not count."""
+    """The first half prefers L2 and the second L1; what long prompts prefer does not count.
+
+    All six short prompts choose, the four that are asked at length too are judged.
+    """
     short = band(preferring((1.0, 2.0), (3.0, 0.5)))
     long = band(preferring((0.25, 9.0), (9.0, 0.5)), templates=4)
     found = judged(short, long)
     assert told(found).startswith("At L1 and L2, each half of the templates")
-    assert " is 0.75 in steering_short (6 prompts) and 0.375 in steering_long (4 prompts): " in told(found)
+    assert " On the 4 questions that both ask it is 0.75 there and 0.375 in steering_long: " in told(found)
     assert found.estimate is not None
     assert found.estimate.value == pytest.approx(0.375 - 0.8 * 0.75)
 
@@ -175,7 +178,9 @@ def test_a_template_is_in_one_half_at_every_length() -> None:
     """Long prompts of templates of the second half alone, which are judged where the first half chose."""
     short = band(preferring((0.0, 2.0), (3.0, 0.5)))
     long = only(band(preferring((9.0, 9.0), (9.0, 0.25))), lambda prompt: not in_first(prompt))
-    assert "and 0.25 in steering_long (3 prompts)" in told(judged(short, long))
+    assert " On the 3 questions that both ask it is 0.5 there and 0.25 in steering_long" in told(
+        judged(short, long)
+    )
 
 
 def test_only_blocks_that_both_steered_are_chosen_from() -> None:
@@ -183,15 +188,15 @@ def test_only_blocks_that_both_steered_are_chosen_from() -> None:
     long = band(lambda block, _: 0.1 * block, blocks=(0, 1, 2))
     found = judged(short, long)
     assert told(found).startswith("At L2, ")
-    assert " is 2 in steering_short (6 prompts) and 0.2 in steering_long" in told(found)
+    assert " it is 2 there and 0.2 in steering_long" in told(found)
 
 
 # What the interval is of
 
 
 @pytest.mark.parametrize(("mean", "factor"), [(0.5, 0.8), (0.3, 0.5)])
-def test_each_length_is_resampled_by_its_own_templates(mean: float, factor: float) -> None:
-    """What the same templates share is not taken away: the errors of the two means add up as squares."""
+def test_the_templates_of_both_lengths_are_resampled_together(mean: float, factor: float) -> None:
+    """What the same templates add to both is taken away: the error is that of the differences."""
 
     def spread(centre: float, width: float) -> Effects:
         return band(
@@ -200,13 +205,13 @@ def test_each_length_is_resampled_by_its_own_templates(mean: float, factor: floa
 
     found = judged(spread(0.5, 1.0), spread(mean, 0.4), factor=factor)
     deviation = np.std(np.arange(40) / 39, ddof=1) / np.sqrt(40)
-    error = deviation * np.hypot(0.4, factor)
+    error = deviation * abs(0.4 - factor)
     value = mean - factor * 0.5
     assert found.estimate is not None
     assert found.estimate.value == pytest.approx(value)
-    assert found.estimate.low == pytest.approx(value + norm.ppf(0.01) * error, abs=0.15 * error)
-    assert found.estimate.high == pytest.approx(value + norm.ppf(0.99) * error, abs=0.15 * error)
-    assert found.verdict is INCONCLUSIVE
+    assert found.estimate.low == pytest.approx(value + student.ppf(0.01, df=39) * error, abs=0.15 * error)
+    assert found.estimate.high == pytest.approx(value + student.ppf(0.99, df=39) * error, abs=0.15 * error)
+    assert found.verdict is REFUTED, "resampled apart, the lengths would leave it open"
     assert judged(spread(0.5, 1.0), spread(mean, 0.4), factor=factor) == found, "the same resamples each time"
 
 
@@ -222,8 +227,8 @@ def test_an_undecided_slope_on_short_prompts_leaves_it_open() -> None:
     assert found.estimate.high < 0.0
 
 
-def test_families_of_a_skill_count_alike_in_each_table() -> None:
-    """1 and 3 nats on short prompts; on long ones half a nat, of one of the two families."""
+def test_families_of_a_skill_count_alike() -> None:
+    """1 and 3 nats on short prompts; on long ones 0 and half a nat, of one family on two of its six templates."""
     both = ("refusal_compliance", "uncertainty")
 
     def stance(slopes: Sequence[float], families: Sequence[str]) -> Effects:
@@ -231,10 +236,20 @@ def test_families_of_a_skill_count_alike_in_each_table() -> None:
             lambda _, prompt: slopes[both.index(prompt.family)], direction=STANCE, families=(OTHER, *families)
         )
 
-    short, long = stance((1.0, 3.0), both), stance((0.0, 0.5), both[1:])
-    assert " is 2 in steering_short (12 prompts) and 0.5 in steering_long (6 prompts)" in told(
-        judged(short, long)
+    short = stance((1.0, 3.0), both)
+    long = only(stance((0.0, 0.5), both), lambda prompt: prompt.family != both[0] or template(prompt) < 2)
+    assert (
+        " is 2 on all 12 prompts of steering_short. On the 8 questions that both ask it is 2 there and 0.25 in "
+        in told(judged(short, long))
     )
+
+
+def test_only_questions_that_both_ask_are_compared() -> None:
+    """Short prompts that nobody asks at length gain 9 nats, and would hide that the others lose nothing."""
+    short = band(lambda _, prompt: 1.0 if template(prompt) < 4 else 9.0, blocks=(1,))
+    found = judged(short, at_l1(1.0, templates=4, blocks=(1,)))
+    assert found.verdict is REFUTED
+    assert " On the 4 questions that both ask it is 1 there and 1 in steering_long" in told(found)
 
 
 # What cannot be judged
@@ -266,8 +281,13 @@ def test_a_slope_that_is_no_number_is_none() -> None:
             at_l1(1.0),
             f"'{SHORT}' has a single template: a block is chosen on some and judged on others",
         ),
+        (
+            only(at_l1(1.0), in_first),
+            only(at_l1(1.0), lambda prompt: not in_first(prompt)),
+            f"'{SHORT}' and '{LONG}' share no question of the skill",
+        ),
     ],
-    ids=["directions", "blocks", "templates"],
+    ids=["directions", "blocks", "templates", "questions"],
 )
 def test_tables_that_cannot_be_compared_are_refused(short: Effects, long: Effects, whole: str) -> None:
     with pytest.raises(MissingEvidence, match=f"^{re.escape(whole)}$"):
@@ -279,7 +299,7 @@ def test_the_criterion_says_what_it_asks() -> None:
     assert asked.experiments == (SHORT, LONG)
     assert str(asked) == (
         "at the block that does most in steering_short, the log-probability of the answer in any form rises with the "
-        "strength, within 0.5 of 0, and in steering_long by less than 0.8 times as much"
+        "strength, within 0.5 of 0, and in steering_long by less than 0.8 times as much, on the questions that both ask"
     )
 
 

@@ -16,6 +16,7 @@ from scipy.stats import spearmanr, t
 
 from harness.anatomy import Anatomy
 from harness.edits import Stream, erase, skip, zero
+from harness.effects import pool
 from harness.engine import naive
 from harness.engine.blocks import Stack
 from harness.engine.memory import Budget, Shape, chunk_rows, waves
@@ -45,8 +46,9 @@ from harness.verdicts.criteria import (
     TopMoves,
 )
 from harness.verdicts.judging import judge_criterion
+from harness.verdicts.matching import questions
 from harness.verdicts.reading import make_profile, measured
-from harness.verdicts.robustness import questions, read_condition
+from harness.verdicts.robustness import read_condition
 from harness.verdicts.selectors import Singles, Sublayer
 from harness.verdicts.synthetic import table
 from harness.verdicts.verdict import MissingEvidence, Verdict
@@ -186,10 +188,14 @@ def test_steering_weakens_where_the_context_has_raised_the_answer_already(said_b
         slopes[name] = np.mean(gains[0]) - np.mean(gains[1])
     assert slopes["steering_short"] == pytest.approx(7.5, abs=0.3)
     assert abs(slopes["steering_long"]) < 0.6, "what the direction has besides the planted one"
-    judged = {name: evidence.effects for name, evidence in tables.items()}
-    found = judge_criterion(SteeringWeakens(factor=0.8, rationale=WHY), measured(judged, 5))
+    pooled = {
+        name: pool([evidence.effects, model.measure(name, seed=137).effects])
+        for name, evidence in tables.items()
+    }
+    found = judge_criterion(SteeringWeakens(factor=0.8, rationale=WHY), measured(pooled, 5))
     assert found.verdict is SUPPORTED
     assert found.sentence.startswith("At L3, ")
+    assert " On the 8 questions that both ask " in found.sentence
 
 
 def test_on_long_prompts_directions_are_added_to_the_last_token(subject):
@@ -441,7 +447,7 @@ def test_matched_profiles_are_compared_on_the_questions_both_ask_and_resampled_t
     assert apart.verdict is not SUPPORTED
     view = measured(tables)
     bare, medium, _ = (read_condition(c, view) for c in matched.conditions)
-    pairs = questions(bare, medium)
+    pairs = questions(bare.prompts, medium.prompts)
     assert pairs == {i: (119 - i) // 2 for i in range(1, 120, 2)}
 
 
@@ -452,7 +458,7 @@ def test_the_bands_as_drawn_share_their_questions(subject, seed):
         records = draw_prompts(subject.loaded, EXPERIMENTS[name], seed).records
         profiles.append(make_profile(np.random.default_rng(0).random((2, len(records))), records))
     bare, *longer = profiles
-    assert [len(questions(bare, profile)) for profile in (bare, *longer)] == [12, 8, 4]
+    assert [len(questions(bare.prompts, profile.prompts)) for profile in (bare, *longer)] == [12, 8, 4]
 
 
 def test_conditions_without_a_shared_question_cannot_be_matched():

@@ -14,7 +14,6 @@ from itertools import combinations, permutations
 import numpy as np
 from jaxtyping import Float
 
-from harness.effects import PromptRecord
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import Estimate, format_number
@@ -22,6 +21,7 @@ from harness.statistics.paired import within_family_p
 from harness.verdicts.agreement import compare, judge_least
 from harness.verdicts.criterion import SEPARATION_ALPHA
 from harness.verdicts.hub import contest
+from harness.verdicts.matching import questions
 from harness.verdicts.reading import Measured, Profile, invalid, make_profile, say_p
 from harness.verdicts.robustness_criteria import (
     AcrossConditions,
@@ -168,22 +168,9 @@ def read_condition(condition: Condition, measured: Measured) -> Profile:
     return make_profile(values[:, keep], tuple(prompts[i] for i in keep), bad)
 
 
-def questions(bare: Profile, other: Profile) -> dict[int, int]:
-    """Prompts of the bare questions that the other profile asks too -> its prompts, which end with their text."""
-    asked: dict[tuple[object, ...], list[int]] = {}
-    for i, prompt in enumerate(bare.prompts):
-        asked.setdefault(_question(prompt), []).append(i)
-    return {
-        i: j
-        for j, prompt in enumerate(other.prompts)
-        for i in asked.get(_question(prompt), [])
-        if prompt.text.endswith(bare.prompts[i].text)
-    }
-
-
 def _shared(bare: Profile, one: Profile, two: Profile) -> tuple[Profile, Profile]:
     """Both profiles on the questions that both ask, in one order. Raises MissingEvidence where they share none."""
-    first, second = questions(bare, one), questions(bare, two)
+    first, second = questions(bare.prompts, one.prompts), questions(bare.prompts, two.prompts)
     both = sorted(first.keys() & second.keys())
     if not both:
         raise MissingEvidence("these conditions share no question: compare them without matching")
@@ -250,10 +237,6 @@ def _misled(
 
 def _restricted(profile: Profile, keep: list[int]) -> Profile:
     return make_profile(profile.values[:, keep], tuple(profile.prompts[i] for i in keep))
-
-
-def _question(prompt: PromptRecord) -> tuple[object, ...]:
-    return prompt.family, prompt.template, prompt.answer, prompt.foil, prompt.seed
 
 
 def _estimate(clusters: Clusters, value: float, draws: np.ndarray, unit: str) -> Estimate:

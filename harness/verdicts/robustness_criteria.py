@@ -130,8 +130,8 @@ class OnePromptMisleads(Criterion):
 class SteeringWeakens(Criterion):
     """What a strength gains on some prompts is less than `factor` times what it gains on others.
 
-    The same direction is added to both, at the block where it does most on the prompts of `strong`. Judged in
-    `steering_length.py`.
+    The same direction is added to both, at the block where it does most on the prompts of `strong`, which are the bare
+    questions of those of `weak`. Judged in `steering_length.py`.
     """
 
     factor: float
@@ -156,5 +156,6 @@ class SteeringWeakens(Criterion):
     def __str__(self) -> str:
         return (
             f"at the block that does most in {self.strong}, {self.gain} rises with the strength, within "
-            f"{self.window:g} of 0, and in {self.weak} by less than {self.factor:g} times as much"
+            f"{self.window:g} of 0, and in {self.weak} by less than {self.factor:g} times as much, on the questions "
+            "that both ask"
         )

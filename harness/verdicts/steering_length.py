@@ -1,11 +1,12 @@
 """Judging whether steering does less on some prompts than on others: SteeringWeakens.
 
-What is tested is a mean over prompts, as that of a slope is: the slopes on one set of prompts less `factor` times those
-on the other, each set with templates of its own to resample. Nothing is divided, so that a slope near 0 is no trouble.
+What is tested is a mean over the questions that both sets of prompts ask, as that of a slope is: the slope in one set
+less `factor` times that in the other. Nothing is divided, so that a slope near 0 is no trouble.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import format_number
 from harness.verdicts.deciding import decide
+from harness.verdicts.matching import questions
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.robustness_criteria import SteeringWeakens
 from harness.verdicts.steering_table import NATS, SteeringTable, halves, kept, read_table, unusable
@@ -32,6 +34,11 @@ class Slopes:
     values: Float[np.ndarray, "block prompt"]
     prompts: tuple[PromptRecord, ...]
 
+    def on(self, prompts: list[int]) -> Slopes:
+        """On these of its prompts."""
+        kept = tuple(self.prompts[i] for i in prompts)
+        return replace(self, values=self.values[:, prompts], prompts=kept)
+
     def at(self, chosen: tuple[int, int], first: Bool[np.ndarray, " prompt"]) -> Float[np.ndarray, " prompt"]:
         """Each prompt's at the block chosen for its half of the templates."""
         return np.asarray(np.where(first, self.values[chosen[0]], self.values[chosen[1]]))
@@ -41,29 +48,38 @@ def judge_weakens(criterion: SteeringWeakens, measured: Measured) -> Finding:
     """Supported: the difference below 0, and a slope above 0 where steering is strong; both at the 98% interval.
 
     Refuted: the difference above 0, even with the strong slope turned round: a direction that steers backwards, and on
-    other prompts less so, gains nothing there. Each half of the templates is judged at the block with the largest slope
-    on the strong prompts of the other half.
+    other prompts less so, gains nothing there. Compared are the questions that both tables ask; that there is a slope
+    to lose is asked of all strong prompts. Each half of the templates is judged at the block with the largest slope on
+    the strong prompts of the other half.
     """
     blocks, strong, weak = _read(criterion, measured)
     if problem := unusable(np.concatenate([strong.values, weak.values], axis=1)):
         return invalid(problem)
-    first = halves((*strong.prompts, *weak.prompts))
-    own, other = np.split(first, [len(strong.prompts)])
-    chosen = _best(strong, ~own, criterion), _best(strong, own, criterion)
-    found = _sampled(criterion.factor, (strong, strong.at(chosen, own)), (weak, weak.at(chosen, other)))
-    above, below = (min(1.0, 2.0 * max(found.p_above(i, 0.0) for i in rows)) for rows in ((0, 2), (3, 4)))
-    verdict, p = decide(above, below)
-    estimate = replace(found.estimate(3), unit=UNIT)
-    said = [
-        f"{_value(found, i)} in {slopes.experiment} ({len(slopes.prompts)} prompts)"
-        for i, slopes in enumerate((strong, weak))
-    ]
+    asked = questions(strong.prompts, weak.prompts)
+    if not asked:
+        raise MissingEvidence(f"'{criterion.strong}' and '{criterion.weak}' share no question of the skill")
+    first = halves(strong.prompts)
+    chosen = _best(strong, ~first, criterion), _best(strong, first, criterion)
+    everywhere = strong.at(chosen, first)
+    rises = sample(Clusters.of(strong.prompts), everywhere[None], NATS)
+    short, long = (list(found) for found in zip(*sorted(asked.items()), strict=True))
+    paired = _paired(
+        criterion.factor,
+        everywhere[short],
+        weak.on(long).at(chosen, first[short]),
+        [strong.prompts[i] for i in short],
+    )
+    below = max(rises.p_above(0, 0.0), paired.p_below(2, 0.0))
+    above = max(paired.p_above(2, 0.0), paired.p_above(3, 0.0))
+    verdict, p = decide(min(1.0, 2.0 * below), min(1.0, 2.0 * above))
+    estimate = replace(paired.estimate(2), unit=UNIT)
     where = " and ".join(dict.fromkeys(f"L{blocks[i]}" for i in chosen))
     return Finding(
         verdict=verdict,
         sentence=f"At {where}, each half of the templates where the other half of {strong.experiment} chose, the slope "
-        f"of {criterion.gain} is {said[0]} and {said[1]}: the second less {criterion.factor:g} times the first is "
-        f"{estimate} ({say_p(p)}).",
+        f"of {criterion.gain} is {_value(rises, 0)} on all {len(strong.prompts)} prompts of {strong.experiment}. On "
+        f"the {len(short)} questions that both ask it is {_value(paired, 0)} there and {_value(paired, 1)} in "
+        f"{weak.experiment}: the second less {criterion.factor:g} times the first is {estimate} ({say_p(p)}).",
         estimate=estimate,
         p_value=p,
     )
@@ -98,22 +114,18 @@ def _best(strong: Slopes, on: Bool[np.ndarray, " prompt"], criterion: SteeringWe
     return int(np.argmax(clusters.template_means(strong.values[:, on]) @ clusters.weights))
 
 
-def _sampled(factor: float, *slopes: tuple[Slopes, Float[np.ndarray, " prompt"]]) -> Sampled:
-    """Means of: the strong slope, the weak one, how far it falls short, how far it exceeds, how far with a sign turned.
+def _paired(
+    factor: float,
+    strong: Float[np.ndarray, " pair"],
+    weak: Float[np.ndarray, " pair"],
+    prompts: Sequence[PromptRecord],
+) -> Sampled:
+    """Means of: the strong slope, the weak one, how far it exceeds its share, how far with the strong one turned round.
 
-    The prompts of both tables stand side by side, with a table's name before the family's, so that each is resampled by
-    itself; a prompt counts 0 in the mean of the other table.
+    The slopes of a pair are of one question, so that what its template adds to both is taken away in the difference.
     """
-    prompts = [replace(p, family=f"{own.experiment} {p.family}") for own, _ in slopes for p in own.prompts]
-    clusters = Clusters.of(prompts)
-    rows, start = np.zeros((2, len(prompts))), 0
-    for row, (own, values) in zip(rows, slopes, strict=True):
-        share = len({p.family for p in own.prompts}) / len(clusters.families)
-        row[start : start + len(values)] = values / share
-        start += len(values)
-    strong, weak = rows
-    difference = weak - factor * strong
-    return sample(clusters, np.stack([strong, weak, -difference, difference, weak + factor * strong]), NATS)
+    rows = np.stack([strong, weak, weak - factor * strong, weak + factor * strong])
+    return sample(Clusters.of(prompts), rows, NATS)
 
 
 def _value(found: Sampled, i: int) -> str:
