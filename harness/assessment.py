@@ -103,6 +103,18 @@ def differing_adapters(records: Iterable[Evidence]) -> dict[str, str]:
     return {name: "; ".join(texts) for name, texts in problems.items()}
 
 
+def not_rounded(records: Sequence[Evidence]) -> dict[str, str]:
+    """Of evidence of one model, the experiments in a precision of their own that is that of the rest as well."""
+    problems: dict[str, str] = {}
+    for dtype in {record.question.dtype for record in records}:
+        names = list(dict.fromkeys(r.question.experiment for r in records if r.question.dtype == dtype))
+        rest = [name for name in names if name not in EXPERIMENTS or not EXPERIMENTS[name].dtype]
+        if rest:
+            text = f"{rest[0]} was measured in {dtype} too, so that no precisions are compared: measure it in another"
+            problems |= {name: text for name in names if name not in rest}
+    return problems
+
+
 def _gather(
     model: str,
     experiments: Sequence[str],
@@ -119,6 +131,7 @@ def _gather(
         others = _of_adapters(model, protocol, seeds, evidence, absent)
     own = [record for records in every.values() for record in records]
     problems = {name: text for name, text in differing_adapters([*own, *others]).items() if name in every}
+    problems |= not_rounded(own)
     for name, records in every.items():
         n_layers = records[0].question.n_layers
         problem = "; ".join(text for text in (_instrument_problem(records), problems.get(name)) if text)

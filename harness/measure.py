@@ -40,7 +40,7 @@ from harness.latency import speedups
 from harness.maps import DEVELOPMENT_SEED, development_items, rank_blocks
 from harness.mechanism import MEAN, MOVED, OTHER_TASK
 from harness.models.cache import cache_root
-from harness.models.loading import LoadedModel
+from harness.models.loading import LoadedModel, rounded
 from harness.protocols import Protocol
 from harness.provenance import code_digest, describe_source, provenance
 from harness.statistics.summary import summarize
@@ -79,6 +79,21 @@ class Subject:
         """How far the engine's baseline is from the model's own logits."""
         texts = ("The capital of France is", "def add(a, b):\n    return a", "1 2 3 4 5 6 7")
         return check_parity(self.stack, [self.loaded.encode(text) for text in texts])
+
+    @cached_property
+    def _rounded(self) -> dict[str, Subject]:
+        return {}
+
+    def in_dtype(self, dtype: str) -> Subject:
+        """The same model with its weights in another precision; "" or its own: itself.
+
+        Raises ParityError.
+        """
+        if dtype in ("", self.loaded.dtype):
+            return self
+        if dtype not in self._rounded:
+            self._rounded[dtype] = Subject(rounded(self.loaded, dtype))
+        return self._rounded[dtype]
 
     @cached_property
     def _baselines(self) -> dict[tuple[Item, ...], Baseline]:
@@ -225,6 +240,7 @@ def measure(
     `progress(label, total)` opens a progress bar: a context manager that yields a function of cells done.
     Raises what the sweep, the draw and the store raise; EvidenceCorrupt for a stored record that is damaged.
     """
+    subject = subject.in_dtype(experiment.dtype)
     question = subject.question(experiment, protocol, seed, screen)
     with store.lock(question):
         known = None if remeasure else store.get(question)

@@ -259,6 +259,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
             "length-mlp-stays": blocks.same_top,
             "wording-hub-stays": blocks.same_top,
             "breadth-hub-stays": blocks.same_top,
+            "precision-hub-stays": blocks.same_top,
             "one-prompt-a-family-misleads": blocks.one_prompt,
             "length-steering-rises": steering.rising,
             "length-steering-weakens": steering.weakening,
@@ -267,7 +268,11 @@ TABLE_CASES: tuple[TableCase, ...] = (
     *_cases(
         ROBUSTNESS,
         10,
-        {"length-profile-agrees": blocks.agreeing, "wording-profile-agrees": blocks.agreeing},
+        {
+            "length-profile-agrees": blocks.agreeing,
+            "wording-profile-agrees": blocks.agreeing,
+            "precision-profile-agrees": blocks.agreeing,
+        },
         least_layers=RANKED,
     ),
     *_cases(

@@ -66,6 +66,8 @@ class Experiment:
     held_out: bool = False
     """Whether prompts are drawn from those that no adapter is trained on (`harness.adapters.items`)."""
     prompts_per_family: int = PROMPTS_PER_FAMILY
+    dtype: Literal["", "bfloat16", "float16"] = ""
+    """The precision that it is measured in; "": that of the run."""
     revision: int = 1
 
     def definition(self, protocol: Protocol, anatomy: Anatomy) -> str:
@@ -91,7 +93,7 @@ class Experiment:
 
 _OPTIONAL = (
     *("reads_rise", "families", "donors", "contrasted", "spotted", "runs", "paired", "generates"),
-    *("adapters", "held_out"),
+    *("adapters", "held_out", "dtype"),
 )
 """Fields that stand in the definition only where they say something."""
 

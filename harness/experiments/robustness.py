@@ -10,6 +10,7 @@ those of every shorter one.
 prompt; four questions a family use each of a band's lengths once.
 
 `layers_extended` measures the four families that the suite `extended` adds; the other twelve are layer_sweep's.
+`layers_bfloat16` asks the prompts of layer_sweep of the same weights, rounded.
 """
 
 from __future__ import annotations
@@ -115,4 +116,5 @@ EXPERIMENTS = (
         families=ADDED_FAMILIES,
         prompts_per_family=5,
     ),
+    Experiment(name="layers_bfloat16", probes=_blocks, dtype="bfloat16"),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import copy
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,23 @@ def load(
         device=device,
         attn_implementation=str(model.config._attn_implementation),
     )
+
+
+def rounded(loaded: LoadedModel, dtype: str) -> LoadedModel:
+    """The same weights in another precision, as a copy: it computes what a model loaded with this dtype does.
+
+    Parameters are rounded; what a model computes for itself, such as the angles of its positions, is not.
+    Raises ModelError (unknown dtype).
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    model = copy.deepcopy(loaded.model)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(getattr(torch, dtype))
+    model.config.dtype = getattr(torch, dtype)
+    return replace(loaded, model=model, dtype=dtype)
 
 
 def _exact_float32() -> None:

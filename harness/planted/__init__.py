@@ -6,6 +6,7 @@
     redundant_pair  either of two blocks can be skipped, not both      harness.planted.redundant_pair
     fact            one MLP looks answers up, one head delivers them   harness.planted.fact
     late_read       early exit works from one block on                 harness.planted.late_read
+    rounded         one block is the hub, but not in bfloat16          harness.planted.rounded
     massive         one MLP writes one huge number at token 0          harness.planted.massive
     steerable       one direction moves the answers, below one block   harness.planted.steerable
     two_skills      two skills, each along a direction of its own      harness.planted.two_skills
@@ -40,6 +41,7 @@ from harness.planted.matched_null import build_matched_null
 from harness.planted.null import build_null, null_plan, twin_pairs
 from harness.planted.random_weights import build_random
 from harness.planted.redundant_pair import build_redundant_pair, redundant_pair_plan
+from harness.planted.rounded import build_rounded, rounded_plan
 from harness.planted.steerable import build_steerable, steerable_plan
 from harness.planted.tokenizer import train_tokenizer
 from harness.planted.two_skills import build_two_skills, two_skills_plan
@@ -63,6 +65,7 @@ __all__ = [
     "build_null",
     "build_random",
     "build_redundant_pair",
+    "build_rounded",
     "build_steerable",
     "build_two_skills",
     "copy_head_plan",
@@ -75,6 +78,7 @@ __all__ = [
     "read_plan",
     "read_truth",
     "redundant_pair_plan",
+    "rounded_plan",
     "steerable_plan",
     "train_tokenizer",
     "twin_pairs",
@@ -91,6 +95,7 @@ BUILDERS: Mapping[str, Callable[..., Path]] = {
     "null": build_null,
     "random": build_random,
     "redundant_pair": build_redundant_pair,
+    "rounded": build_rounded,
     "steerable": build_steerable,
     "two_skills": build_two_skills,
 }
@@ -117,8 +122,13 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "patching_noising": ("copy_head", "fact"),
     "patching_denoising": ("copy_head", "fact"),
     **dict.fromkeys(
-        ("layers_short", "layers_medium", "layers_long", "layers_natural", "layers_extended"), ("hub", "null")
+        (
+            *("layers_short", "layers_medium", "layers_long"),
+            *("layers_natural", "layers_extended"),
+        ),
+        ("hub", "null"),
     ),
+    "layers_bfloat16": ("rounded", "hub"),
     **dict.fromkeys(("steering_short", "steering_medium", "steering_long"), ("steerable",)),
     "steering_sweep": ("two_skills", "null"),
     "steering_controls": ("two_skills", "null"),
@@ -140,6 +150,7 @@ _PLANS: Mapping[str, Callable[..., Plan]] = {
     "massive": massive_plan,
     "null": null_plan,
     "redundant_pair": redundant_pair_plan,
+    "rounded": rounded_plan,
     "steerable": steerable_plan,
     "two_skills": two_skills_plan,
 }

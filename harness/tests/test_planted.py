@@ -247,6 +247,7 @@ def test_loads_without_warnings_with_its_tokenizer(kind, tmp_path, tokenizer, ca
         "late_read": {"layer": 1},
         "massive": {"layer": 1},
         "redundant_pair": {"first": 0, "second": 2, "reader": 3},
+        "rounded": {"layer": 1, "rival": 3},
     }.get(kind, {})
     directory = planted.build(kind, tmp_path / "model", n_layers=4, tokenizer=tokenizer, **parameters)
     logging.getLogger("transformers").propagate = True

@@ -38,6 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "massive": {"layer": 1, "n_layers": 4},
     "null": {"n_layers": 4},
     "redundant_pair": {"first": 0, "second": 2, "reader": 3, "n_layers": 4},
+    "rounded": {"layer": 1, "rival": 3, "n_layers": 4},
     "steerable": {"read_layer": 2, "source": (0, 1), "n_layers": 4},
     "two_skills": {"layer": 1, "reader": 2, "n_layers": 4},
 }

@@ -88,6 +88,7 @@ def test_every_planted_kind_keeps_its_numbers(kind: str, tmp_path: Path, planted
         "late_read": {"layer": 1},
         "massive": {"layer": 1},
         "redundant_pair": {"first": 0, "second": 2, "reader": 3},
+        "rounded": {"layer": 1, "rival": 3},
         "two_skills": {"layer": 1, "reader": 2},
     }.get(kind, {})
     source = planted.build(kind, tmp_path / "model", n_layers=4, tokenizer=planted_tokenizer, **parameters)
