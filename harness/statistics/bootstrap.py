@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -38,6 +38,7 @@ SEEN = 5.0
 """Templates' worth of hits, and of misses, from which on their spread says how much prompts of one template share."""
 
 _Beyond = Callable[[np.ndarray], np.ndarray]
+_Resampled = Callable[[], Float[np.ndarray, "resamples probes"]]
 
 
 def resample_weights(
@@ -103,10 +104,10 @@ class Sampled:
     """
 
     value: Float[np.ndarray, " probes"]
-    draws: Float[np.ndarray, "resamples probes"]
-    """Resampled means, of all quantities at once: for differences, ratios and orders."""
-    pivots: Float[np.ndarray, "resamples probes"]
-    """Value minus studentized deviation times standard error: for bounds on one mean."""
+    resampled: _Resampled
+    """Makes `draws`, once they are asked for."""
+    pivoted: _Resampled
+    """Makes `pivots`, likewise."""
     error: Float[np.ndarray, " probes"]
     """Standard error of each mean."""
     freedom: Float[np.ndarray, " probes"]
@@ -116,6 +117,16 @@ class Sampled:
     bounded: bool
     unit: str
     clusters: Clusters
+
+    @cached_property
+    def draws(self) -> Float[np.ndarray, "resamples probes"]:
+        """Resampled means, of all quantities at once: for differences, ratios and orders."""
+        return self.resampled()
+
+    @cached_property
+    def pivots(self) -> Float[np.ndarray, "resamples probes"]:
+        """Value minus studentized deviation times standard error: for bounds on one mean."""
+        return self.pivoted()
 
     def interval(self, i: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Bootstrap-t interval of quantity i; Korn and Graubard's where it is bounded.
@@ -181,11 +192,16 @@ class Sampled:
 def sample(clusters: Clusters, values: Float[np.ndarray, "probes prompts"], metric: str) -> Sampled:
     """Means of one metric over `values`, with RESAMPLES resamples drawn from the clusters' own generator."""
     means = clusters.template_means(values)
-    draws = weights_of(clusters) @ means.T
-    if metric in BOUNDED:  # whose bounds need no resamples
-        return _sampled(clusters, values, metric, draws, draws)
-    counts = _counts(clusters.templates, clusters.sizes, RESAMPLES)
-    return _sampled(clusters, values, metric, draws, _studentized(clusters, means, counts))
+
+    def resampled() -> np.ndarray:
+        return _in_bounds(weights_of(clusters) @ means.T, metric)
+
+    def pivots() -> np.ndarray:
+        if metric in BOUNDED:  # whose bounds need no resamples
+            return resampled()
+        return _studentized(clusters, means, _counts(clusters.templates, clusters.sizes, RESAMPLES))
+
+    return _sampled(clusters, values, means, metric, resampled, pivots)
 
 
 def sample_finely(clusters: Clusters, values: Float[np.ndarray, "probes prompts"], metric: str) -> Sampled:
@@ -197,7 +213,7 @@ def sample_finely(clusters: Clusters, values: Float[np.ndarray, "probes prompts"
         return sample(clusters, values, metric)
     means, rng = clusters.template_means(values), clusters.rng("fine bootstrap")
     pivots = np.concatenate([studentized(clusters, means, rng) for _ in range(FINE_BATCHES)])
-    return _sampled(clusters, values, metric, pivots, pivots)
+    return _sampled(clusters, values, means, metric, lambda: pivots, lambda: pivots)
 
 
 def studentized(
@@ -258,16 +274,18 @@ def _counts(
 
 
 def _sampled(
-    clusters: Clusters, values: np.ndarray, metric: str, draws: np.ndarray, pivots: np.ndarray
+    clusters: Clusters,
+    values: np.ndarray,
+    means: np.ndarray,
+    metric: str,
+    resampled: _Resampled,
+    pivots: _Resampled,
 ) -> Sampled:
-    value = clusters.template_means(values) @ clusters.weights
-    if metric in BOUNDED:  # weights sum to 1 up to rounding only
-        value, draws, pivots = value.clip(0.0, 1.0), draws.clip(0.0, 1.0), pivots.clip(0.0, 1.0)
-    error, freedom = standard_error(clusters, clusters.template_means(values))
+    error, freedom = standard_error(clusters, means)
     return Sampled(
-        value=value,
-        draws=draws,
-        pivots=pivots,
+        value=_in_bounds(means @ clusters.weights, metric),
+        resampled=resampled,
+        pivoted=pivots,
         error=error,
         freedom=freedom,
         constant=values.max(axis=1) == values.min(axis=1),
@@ -275,6 +293,11 @@ def _sampled(
         unit=unit_of(metric),
         clusters=clusters,
     )
+
+
+def _in_bounds(means: np.ndarray, metric: str) -> np.ndarray:
+    """A share is one after rounding too: weights sum to 1 up to rounding only."""
+    return means.clip(0.0, 1.0) if metric in BOUNDED else means
 
 
 def standard_error(

@@ -8,6 +8,8 @@ from itertools import permutations
 import numpy as np
 from jaxtyping import Float
 
+from harness.statistics.ranks import ranks_of
+
 PERMUTATIONS = 9_999
 EXACT = 7
 """Up to so many blocks all orders are used: 7! = 5,040."""
@@ -66,9 +68,7 @@ def _left(
     x: Float[np.ndarray, "rows blocks"], *, ranks: bool, given: Float[np.ndarray, " blocks"] | None
 ) -> Float[np.ndarray, "rows blocks"]:
     """Deviations from the mean, or from the line in `given`; NaN in rows of which nothing but rounding is left."""
-    from scipy.stats import rankdata
-
-    x = rankdata(x, axis=1) if ranks else np.asarray(x, dtype=float)
+    x = ranks_of(x) if ranks else np.asarray(x, dtype=float)
     size = np.sqrt((x**2).sum(axis=1, keepdims=True))
     left = x - x.mean(axis=1, keepdims=True)
     line = _as_ranks(given, ranks)
@@ -80,8 +80,4 @@ def _left(
 
 
 def _as_ranks(given: Float[np.ndarray, " blocks"] | None, ranks: bool) -> Float[np.ndarray, " blocks"] | None:
-    if given is None or not ranks:
-        return given
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(given))
+    return given if given is None or not ranks else ranks_of(given[None])[0]

@@ -447,8 +447,8 @@ def sample_of_shares(design: Clusters, values: np.ndarray) -> Sampled:
     error, freedom = standard_error(design, values)
     return Sampled(
         value=values @ design.weights,
-        draws=np.zeros((0, len(values))),
-        pivots=np.zeros((0, len(values))),
+        resampled=lambda: np.zeros((0, len(values))),
+        pivoted=lambda: np.zeros((0, len(values))),
         error=error,
         freedom=freedom,
         constant=np.ptp(values, axis=1) == 0,

@@ -326,8 +326,8 @@ def test_draws_are_reproducible_and_leave_the_global_state_alone():
 def test_an_estimate_prints_value_interval_unit_and_sizes():
     sampled = Sampled(
         value=np.array([2.5]),
-        draws=np.linspace(1.0, 4.0, 9_999)[:, None],
-        pivots=np.linspace(2.0, 3.0, 9_999)[:, None],
+        resampled=lambda: np.linspace(1.0, 4.0, 9_999)[:, None],
+        pivoted=lambda: np.linspace(2.0, 3.0, 9_999)[:, None],
         error=np.array([0.25]),
         freedom=np.array([8.0]),
         constant=np.array([False]),

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
-from harness.statistics.ranks import spearman
+from harness.statistics.ranks import ranks_of, spearman
 
 
 @pytest.mark.parametrize("columns", [2, 9, 30])
@@ -30,3 +30,14 @@ def test_a_row_without_ranks_has_no_correlation():
     found = spearman(np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 3.0]] * 2))
     assert np.isnan(found[0])
     assert found[1] == 1.0
+
+
+@pytest.mark.parametrize("columns", [1, 2, 9, 30])
+def test_ranks_are_scipys_to_the_bit_ties_infinities_and_missing_numbers_among_them(columns):
+    rng = np.random.default_rng(1)
+    rows = np.concatenate([rng.standard_normal((40, columns)), rng.integers(0, 4, (40, columns))])
+    rows[rng.random(rows.shape) < 0.02] = np.inf
+    rows[rng.random(rows.shape) < 0.02] = -np.inf
+    rows[rng.random(rows.shape) < 0.02] = np.nan
+    np.testing.assert_array_equal(ranks_of(rows), rankdata(rows, axis=1))
+    np.testing.assert_array_equal(ranks_of(rows[::2, ::-1]), rankdata(rows[::2, ::-1], axis=1))

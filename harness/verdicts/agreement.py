@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -100,6 +101,7 @@ def of_overlap(share: float) -> Callable[[float], float]:
     return reliable
 
 
+@lru_cache(maxsize=4096)
 def _top_kept(correlation: float, share: float) -> float:
     """The part of the top of one normal number that is in the top of another, which correlates so with it."""
     from scipy.stats import multivariate_normal, norm

@@ -18,6 +18,7 @@ from harness.statistics.clusters import Clusters
 from harness.statistics.correlation import correlations
 from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.statistics.profile import DEGENERATE_NATS
+from harness.statistics.ranks import ranks_of
 from harness.verdicts.agreement import (
     Pair,
     judge_least,
@@ -348,9 +349,7 @@ def _least_reliability(change: Change) -> float:
 
 def _ranks(profiles: Float[np.ndarray, "resamples layers"]) -> Float[np.ndarray, "resamples layers"]:
     """Centred ranks of length 1, whose product is Spearman's correlation; NaN where all layers tie."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(profiles, axis=1)
+    ranks = ranks_of(profiles)
     ranks = ranks - ranks.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(ranks / np.linalg.norm(ranks, axis=1, keepdims=True))
