@@ -24,7 +24,7 @@ import pytest
 from harness.adapters.values import SOUND as RECIPE
 from harness.adapters.values import Adapted, Kind, Part
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
-from harness.experiments.adapters import FAMILIES
+from harness.experiments.adapters import FAMILIES, MERGED_RANK
 from harness.statistics.estimate import ANSWER_DROP
 from harness.verdicts.criteria import (
     ChangeGini,
@@ -77,6 +77,11 @@ def _sum(one: str, two: str) -> Adapted:
 def _average(one: str, two: str) -> Adapted:
     parts = tuple(Part(family=f, recipe=RECIPE, weight=0.5) for f in FAMILIES if f in (one, two))
     return Adapted(parts=parts, merge="linear")
+
+
+def _by_svd(one: str, two: str, rank: int | None = None) -> Adapted:
+    """The sum of both adapters cut, in every module, to its best approximation of the rank of one, or of this one."""
+    return Adapted(parts=_sum(one, two).parts, merge="svd", rank=rank)
 
 
 def _gain(row: Adapted) -> tuple[Term, ...]:
@@ -132,6 +137,29 @@ def _beyond_sum(one: str, two: str, on: str, why: str, *, at_least: float) -> Of
             rationale=why,
             at_least=at_least,
         ),
+    )
+
+
+def _kept_of_sums(rank: int | None, what: str) -> tuple[OfFamilies, ...]:
+    """On each skill, what is left of the sums with each other adapter, on average over the four."""
+    share = 1.0 / (len(FAMILIES) - 1)
+    return tuple(
+        OfFamilies(
+            families=(own,),
+            criterion=Contrast(
+                experiment="adapter_families",
+                what=f"{what} of the adapter of {own} and another, less their sum, on average over four others",
+                terms=tuple(
+                    Term(weight=sign * share, of=of)
+                    for other in FAMILIES
+                    if other != own
+                    for sign, of in ((1.0, _by_svd(own, other, rank)), (-1.0, _sum(own, other)))
+                ),
+                at_least=-0.1,
+                rationale="a tenth of a nat, the least effect that counts: what a merge may lose of the sum",
+            ),
+        )
+        for own in FAMILIES
     )
 
 
@@ -630,6 +658,27 @@ CLAIMS = (
             )
         },
         borderline={SOUND: ("smollm2_135m",)},
+    ),
+    Claim(
+        id="stacking-svd-keeps-the-sum",
+        sentence="Merged by SVD at the rank of one of them, two adapters keep, on each skill, what their sum does.",
+        source="this suite: whether a merge that is no larger than one adapter holds two skills",
+        falsified_by="a skill on which merges lose more than a tenth of a nat of what the sums with other adapters do",
+        models=EVERY_MODEL,
+        criteria={SOUND: _kept_of_sums(None, "the SVD merge, at the rank of one,")},
+        note="The sum of two adapters of rank 8 has rank 16 in every module, and the concatenation of their factors is "
+        "that sum exactly; an SVD merge keeps its 8 largest singular values. Whether the sum itself helps is asked by "
+        "other cards.",
+    ),
+    Claim(
+        id="stacking-svd-one-rank-each",
+        sentence=f"At rank {MERGED_RANK}, one rank for each of two adapters, an SVD merge still keeps what their sum "
+        "does.",
+        source="this suite: how little of a merge is enough",
+        falsified_by="a skill on which such merges lose more than a tenth of a nat of what the sums do",
+        models=EVERY_MODEL,
+        criteria={SOUND: _kept_of_sums(MERGED_RANK, f"the SVD merge, at rank {MERGED_RANK},")},
+        note="The largest singular values may all be of one of the two: nothing shares the ranks out evenly.",
     ),
 )
 

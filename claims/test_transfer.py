@@ -3,17 +3,24 @@
 The atlas pastes the adapted run's whole stream into the base after a block. After the last block that is the adapted
 prediction itself, in any model and for any adapter, and the curve must rise towards it: that it is high late says
 nothing about where the adapter acts. Sound are what one block of the adapted run adds, in the base's own run, and the
-adapted stream at the last token alone. Recovery is 1 - KL(adapted || patched) / KL(adapted || base), means over the
-prompts that the adapter moves by 0.1 nats or more: the atlas took in 15 prompts of 17 that it moved by less than 0.2.
+adapted stream at the last token alone. The reverse brings the base's activations into the adapted run, and asks what is
+undone. Controls on donors are the run under a random update of the same norm, and the adapted run on another prompt of
+the family: what these bring as well is nothing of what was learned about the prompt.
+
+Recovery is 1 - KL(adapted || patched) / KL(adapted || base), means over the prompts that the adapter moves by 0.1 nats
+or more: the atlas took in 15 prompts of 17 that it moved by less than 0.2.
 
 Thresholds stood before any model was measured; what is expected of SmolLM2-135M was noted after its first run.
 """
 
+from harness.adapters.values import Kind
 from harness.claim import EVERY_MODEL, Claim, Protocol, Published
 from harness.experiments.adapters import JSON
+from harness.statistics.estimate import ANSWER_DROP
 from harness.verdicts.adapter_selectors import EVERY_BLOCK, AdapterRows, BlockSet, On
 from harness.verdicts.criteria import (
     AdapterRecovery,
+    EveryProbe,
     OfFamilies,
     RecoveryDepth,
     RecoveryDepthsAgree,
@@ -45,6 +52,19 @@ def _added(blocks: BlockSet = EVERY_BLOCK) -> AdapterRows:
 def _last_token(blocks: BlockSet = EVERY_BLOCK) -> AdapterRows:
     """The adapted stream after a block, at the last token."""
     return AdapterRows(on=On.LAST, blocks=blocks)
+
+
+def _nothing_brought(on: On) -> OfFamilies:
+    return OfFamilies(
+        families=(JSON,),
+        criterion=EveryProbe(
+            experiment=EXPERIMENT,
+            select=AdapterRows(on=on, kind=Kind.RANDOM),
+            metric=ANSWER_DROP,
+            at_least=-0.1,
+            rationale="a rise of a tenth of a nat, the least effect that counts, is a drop of -0.1",
+        ),
+    )
 
 
 def _same_prediction(rows: AdapterRows) -> WorstCase:
@@ -289,6 +309,84 @@ CLAIMS = (
         },
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
         note="On JSON prompts, the adapter's own. Written after the card before had been measured on SmolLM2-135M.",
+    ),
+    Claim(
+        id="transfer-back-identity",
+        sentence="Pasted into the adapted run after the last block, the base's stream is the base's prediction.",
+        source="algebra, of the graft turned round",
+        falsified_by="one prompt on which they differ by more than rounding",
+        models=EVERY_MODEL,
+        criteria={
+            PUBLISHED: (_same_prediction(AdapterRows(on=On.STREAM_BACK, blocks=LAST_BLOCK)),),
+            SOUND: (_same_prediction(AdapterRows(on=On.LAST_BACK, blocks=LAST_BLOCK)),),
+        },
+        expected={PUBLISHED: Verdict.SUPPORTED, SOUND: Verdict.SUPPORTED},
+        note="It says that the instrument works, and nothing about adapters.",
+    ),
+    Claim(
+        id="transfer-there-and-back",
+        sentence="Half of what the adapter adds to the answer is brought by the last token's adapted stream, and "
+        "undone by the base's, at the same depth.",
+        source="this suite: a depth at which a behaviour stands does not depend on the way one goes",
+        falsified_by="half undone more than a tenth of the depth before or after half is brought",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                OfFamilies(
+                    families=(JSON,),
+                    criterion=RecoveryDepth(
+                        rows=AdapterRows(on=On.LAST_BACK),
+                        than=On.LAST,
+                        metric="answer_logprob",
+                        at_least=-0.1,
+                        at_most=0.1,
+                        rationale="a tenth of the depth either way: of thirty blocks three, of ten a single one",
+                    ),
+                ),
+            )
+        },
+        note="Even where blocks add up the two may differ: the answer's log-probability levels off as it nears "
+        "certainty, so that the first half of the way up is the shorter one.",
+    ),
+    Claim(
+        id="transfer-no-block-needed",
+        sentence="No single block's part of the adapted run is needed: with what the base adds there instead, more "
+        "than half of the behaviour stays.",
+        source="this suite: the reverse of 'what one block adds does not carry the behaviour over'",
+        falsified_by="a block in whose place the base's contribution undoes half",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (
+                AdapterRecovery(
+                    rows=AdapterRows(on=On.CONTRIBUTION_BACK),
+                    at_most=0.5,
+                    rationale="most: half of the way from adapted to base",
+                ),
+            )
+        },
+    ),
+    Claim(
+        id="transfer-own-prompt-needed",
+        sentence="What the last token carries over belongs to the prompt: the adapted stream of another prompt of the "
+        "family recovers less than half, after any block.",
+        source="this suite: the control of a shuffled donor",
+        falsified_by="a block after which another prompt's stream recovers half",
+        models=EVERY_MODEL,
+        criteria={
+            SOUND: (AdapterRecovery(rows=AdapterRows(on=On.ANOTHERS_LAST), at_most=0.5, rationale=WHY_MOST),)
+        },
+        note="The other prompt is the next one of its family with another answer. A recovery far below 0 is to be "
+        "expected late: what is pasted there is the other's prediction.",
+    ),
+    Claim(
+        id="transfer-random-donor-inert",
+        sentence="A donor that was not trained brings nothing: under a random update of the same norm neither what a "
+        "block adds nor the last token's stream makes the JSON answer likelier in the base.",
+        source="this suite: the control of a random donor",
+        falsified_by="a graft from the run under a random update that adds more than a tenth of a nat",
+        models=EVERY_MODEL,
+        criteria={SOUND: (_nothing_brought(On.CONTRIBUTION), _nothing_brought(On.LAST))},
+        note="At five blocks, the first and the last among them.",
     ),
 )
 

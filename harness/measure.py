@@ -362,8 +362,9 @@ def _measure_adapted(
             memory_bytes=memory_bytes,
         )
     adapters = Adapters(root=cache_root())
+    families = [record.family for record in prompts.records]
     return measure_adapted(
-        subject, question, adapters, prompts.items, probes, store, memory_bytes, open_bar, texts
+        subject, question, adapters, prompts.items, probes, store, memory_bytes, open_bar, texts, families
     )
 
 

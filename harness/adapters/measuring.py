@@ -15,7 +15,7 @@ from harness.adapters.artifacts import Adapters
 from harness.adapters.texts import JsonTexts
 from harness.adapters.training import parameters_digest
 from harness.adapters.two_models import Table, TwoModels
-from harness.adapters.values import Adapted
+from harness.adapters.values import Adapted, Graft
 from harness.adapters.weights import OpenBar, Supply, Weights
 from harness.edits import InvalidEdit, Probe, to_json
 from harness.effects import BASELINE, VALID_JSON
@@ -54,9 +54,11 @@ def measure_adapted(
     memory_bytes: int,
     open_bar: OpenBar,
     texts: JsonTexts | None = None,
+    families: Sequence[str] = (),
 ) -> AdaptedTable:
     """Every row on every prompt; adapters that are not there yet are trained. With `texts`, what they write is judged.
 
+    `families`, of each prompt its own, are asked for where a row is given another prompt's activations.
     What is measured is kept in the store's partial record after every set of weights, and not measured again.
     Raises InvalidEdit for a row that means nothing on this model, and what training, the sweep and the store raise.
     """
@@ -67,7 +69,8 @@ def measure_adapted(
     beside = [weights.row() for weights in sets if weights.parts]
     parts = [part for weights in sets for part in weights.parts]
     supply = Supply(subject.loaded, question, adapters, parts, open_bar)
-    models = TwoModels(subject.stack, items, supply, memory_bytes, texts)
+    others = other_prompts(items, families) if any(r.graft is Graft.ANOTHERS_LAST for r in rows) else ()
+    models = TwoModels(subject.stack, items, supply, memory_bytes, texts, others)
     kept = _kept(store, question, [*rows, *beside], supply, models)
     _fill(kept, models, sets, [*rows, *beside], question, store, open_bar)
     on = {name: values[len(rows) :] for name, values in kept.metrics.items()}
@@ -83,6 +86,21 @@ def measure_adapted(
         checks=(*checks, _unchanged(unchanged)),
         provenance=supply.provenance(),
     )
+
+
+def other_prompts(items: Sequence[Item], families: Sequence[str]) -> tuple[int, ...]:
+    """For each prompt the next one of its family with another answer, the first after the last.
+
+    Where all answers of the family are alike it is the next of other tokens. Raises InvalidEdit where there is none.
+    """
+    found = []
+    for i, (item, family) in enumerate(zip(items, families, strict=True)):
+        after = [(i + step) % len(items) for step in range(1, len(items))]
+        others = [j for j in after if families[j] == family and items[j].ids != item.ids]
+        if not others:
+            raise InvalidEdit(f"no other prompt of {family} is drawn, whose activations could be given")
+        found.append(next((j for j in others if items[j].answer != item.answer), others[0]))
+    return tuple(found)
 
 
 def _valid(probes: Sequence[Probe], n_layers: int) -> list[Adapted]:

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.adapters.texts import JsonTexts
@@ -30,7 +30,11 @@ from harness.floor import kl_of_logits
 
 READ_OFF = (*METRICS, "foil_logprob", "answer_match")
 """Metrics of a prediction; the others are properties of the weights."""
-TAKES = {Graft.CONTRIBUTION: Take.CONTRIBUTION, Graft.LAST: Take.LAST}
+TAKES = {
+    Graft.CONTRIBUTION: Take.CONTRIBUTION,
+    Graft.LAST: Take.LAST,
+    Graft.ANOTHERS_LAST: Take.GIVEN,
+}
 
 Streams = Float[Tensor, "prompt d_model"]
 """resid_post of the last block at the last position of every prompt."""
@@ -41,7 +45,8 @@ Table = dict[str, Float[np.ndarray, "row prompt"]]
 class TwoModels:
     """A base model, and a copy of it that carries sets of weights, on one draw of prompts.
 
-    With `texts`, what they write is judged as well.
+    With `texts`, what they write is judged as well. `others` names for each prompt the one whose activations it is
+    given by `Graft.ANOTHERS_LAST`.
     """
 
     def __init__(
@@ -51,14 +56,17 @@ class TwoModels:
         supply: Supply,
         memory_bytes: int,
         texts: JsonTexts | None = None,
+        others: Sequence[int] = (),
     ) -> None:
         self.base, self.items, self.texts = base, items, texts
+        self._others = list(others)
         self._supply, self._memory = supply, memory_bytes
         self._nowhere = masked(self.base.n_layers, ())
         self._everywhere = masked(self.base.n_layers, range(self.base.n_layers))
         (self._base_streams,) = self._streams(TwoStacks(self.base, self.base), [self._nowhere])
         self._carrier = Carrier(self.base)
         self._pair = TwoStacks(self.base, self._carrier.stack)
+        self._exchanged = TwoStacks(self._carrier.stack, self.base)
         self._wholes: dict[Weights, Streams] = {}
 
     @property
@@ -121,7 +129,12 @@ class TwoModels:
 
     def _routed(self, weights: Weights, rows: Sequence[Adapted], advance: Advance) -> Table:
         """Rows without an edit, against the base or the same adapters wholly on."""
-        ends = self._streams(self._pair, [_route(row, self.base.n_layers) for row in rows], advance)
+        ends = self._base_streams.new_empty((len(rows), *self._base_streams.shape))
+        for into, pair in (("base", self._pair), ("adapted", self._exchanged)):
+            at = [i for i, row in enumerate(rows) if row.into == into]
+            if at:
+                routes = [_route(rows[i], self.base.n_layers) for i in at]
+                ends[at] = self._streams(pair, routes, advance)
         table = {name: np.full((len(rows), len(self.items)), np.nan) for name in READ_OFF}
         for against in ("base", "whole"):
             at = [i for i, row in enumerate(rows) if row.against == against]
@@ -144,10 +157,26 @@ class TwoModels:
         out = torch.empty(
             (len(routes), len(self.items), self.base.unembedding.shape[1]), device=self.base.device
         )
-        for chunk in chunks(self.base, [len(item.ids) for item in self.items], routes, self._memory):
-            ids = torch.tensor([self.items[i].ids for i in chunk], device=self.base.device)
-            out[:, list(chunk)] = pair.run(ids, routes, partial(_count, advance, len(chunk)))
+        parts = chunks(self.base, [len(item.ids) for item in self.items], routes, self._memory)
+        given = self._given(pair, routes, parts)
+        for chunk in map(list, parts):
+            own = {layer: streams[chunk] for layer, streams in given.items()}
+            out[:, chunk] = pair.run(self._ids(chunk), routes, partial(_count, advance, len(chunk)), own)
         return out
+
+    def _given(
+        self, pair: TwoStacks, routes: Sequence[Route], parts: Sequence[Sequence[int]]
+    ) -> dict[int, Streams]:
+        """Of each prompt the other's last position after the blocks at which a route is given it."""
+        layers = sorted({layer for route in routes for layer, take in enumerate(route) if take is Take.GIVEN})
+        found = {layer: self._base_streams.new_empty(self._base_streams.shape) for layer in layers}
+        for chunk in map(list, parts if layers else ()):
+            for layer, last in pair.lasts(self._ids(chunk), layers).items():
+                found[layer][chunk] = last
+        return {layer: streams[self._others] for layer, streams in found.items()}
+
+    def _ids(self, chunk: Sequence[int]) -> Int[Tensor, "prompt pos"]:
+        return torch.tensor([self.items[i].ids for i in chunk], device=self.base.device)
 
     def _compared(self, reference: Streams, ends: Float[Tensor, "row prompt d_model"]) -> Table:
         """The predictions at these ends beside those of the reference."""

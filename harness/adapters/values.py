@@ -125,12 +125,14 @@ class Part:
 
 
 class Graft(StrEnum):
-    """What of the adapted model's own run is brought into the base model's, instead of weights."""
+    """What of one model's own run is brought into the other's, instead of weights."""
 
     CONTRIBUTION = "contribution"
     """What one block adds to the stream, at every position."""
     LAST = "last"
     """The whole stream after one block, at the last position."""
+    ANOTHERS_LAST = "another's last"
+    """The same of another prompt of the family (`harness.adapters.measuring.other_prompts`)."""
 
 
 Merge = Literal["sum", "cat", "svd", "linear"]
@@ -142,7 +144,8 @@ class Adapted:
     """The model with adapters on: all of them, or those of some blocks or modules, or their best approximation.
 
     `against` says what its prediction is compared with: the base model's, or that of the same adapters wholly on.
-    A `graft` names one block in `only`: the base model runs, and takes that much of the adapted run.
+    A `graft` names one block in `only`: the base model runs, and takes that much of the adapted run; `into` the adapted
+    model it is the other way round.
     An `edit` is made to the adapted model, which is then wholly on. Without `parts` it is the base model.
     Raises InvalidEdit where the combination has no meaning.
     """
@@ -157,6 +160,8 @@ class Adapted:
     """Updates are cut to their best approximation of this rank (their largest singular values)."""
     merge: Merge = "sum"
     graft: Graft | None = None
+    into: Literal["base", "adapted"] = "base"
+    """The model whose run a graft is made into; it takes from the other's."""
     edit: Edit | None = None
     against: Literal["base", "whole"] = "base"
 
@@ -168,6 +173,8 @@ class Adapted:
             raise InvalidEdit("name the blocks in which it is on, or those in which it is off")
         if self.graft is not None and (self.only is None or len(self.only) != 1 or self.edit is not None):
             raise InvalidEdit("a graft is of one block of the adapted run, and of nothing else")
+        if self.into == "adapted" and self.graft in (None, Graft.ANOTHERS_LAST):
+            raise InvalidEdit("into the adapted run a graft is made, of the same prompt")
         if self.edit is not None and not (self.only is None and self.modules is None and self.rank is None):
             raise InvalidEdit("an edit is made where the adapters are wholly on")
         if self.edit is not None and (self.edit.donor is not None or self.edit.spot is not None):
@@ -194,7 +201,8 @@ class Adapted:
             what += f" in {', '.join(self.modules)}"
         where = "" if self.only is None else f" at {format_layers(self.only) or 'no block'}"
         where += f" but at {format_layers(self.off)}" if self.off else ""
-        graft = f", {self.graft} grafted" if self.graft else ""
+        back = " back from the base" if self.into == "adapted" else ""
+        graft = f", {self.graft} grafted{back}" if self.graft else ""
         edit = f", {self.edit}" if self.edit else ""
         return f"{what} on{where}{graft}{edit}"
 
@@ -215,6 +223,8 @@ class Adapted:
             value["merge"] = self.merge
         if self.graft is not None:
             value["graft"] = str(self.graft)
+        if self.into != "base":
+            value["into"] = self.into
         if self.edit is not None:
             value["edit"] = to_json(self.edit)
         if self.against != "base":
@@ -236,6 +246,7 @@ class Adapted:
             rank=value.get("rank"),
             merge=value.get("merge", "sum"),
             graft=Graft(value["graft"]) if "graft" in value else None,
+            into=value.get("into", "base"),
             edit=edit,
             against=value.get("against", "base"),
         )

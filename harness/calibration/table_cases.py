@@ -305,6 +305,9 @@ TABLE_CASES: tuple[TableCase, ...] = (
             "transfer-contributions-late": adapters.reached,
             "transfer-one-block-not-enough": adapters.recovered,
             "transfer-last-token-late": adapters.reached,
+            "transfer-there-and-back": adapters.turned,
+            "transfer-no-block-needed": adapters.recovered,
+            "transfer-own-prompt-needed": adapters.recovered,
         },
     ),
     *_cases(
@@ -317,6 +320,8 @@ TABLE_CASES: tuple[TableCase, ...] = (
             "training-spares-other-skills": training.raised,
             "training-json-moves-json-most": training.leading,
             "stacking-average-is-a-low-bar": training.outdone,
+            "stacking-svd-keeps-the-sum": training.kept,
+            "stacking-svd-one-rank-each": training.kept,
         },
         training.GAINED_SD,
     ),
@@ -326,6 +331,18 @@ TABLE_CASES: tuple[TableCase, ...] = (
         28,
         dict.fromkeys(("lora-o-alone-suffices", "lora-half-the-rank-suffices"), training.outdone),
         training.GAINED_SD,
+    ),
+    *_cases(
+        SWEEPS,
+        14,
+        {"lora-doubling-adds-little": training.stepping, "lora-o-outdoes-q": training.stepping},
+        training.GAINED_SD,
+    ),
+    *_cases(
+        SWEEPS,
+        14,
+        {"lora-rank-spreads-mlps": adapters.spread_out, "lora-rank-spreads-blocks": adapters.spread_out},
+        log_sd=adapters.LOG_SD,
     ),
     *_cases(
         SETS,

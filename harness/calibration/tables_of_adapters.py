@@ -1,4 +1,4 @@
-"""Made-up tables of the chapters on where adapters act (13) and on what can be carried over (14).
+"""Made-up tables of the chapters on where adapters act (13), on what can be carried over (14), and on spread (16).
 
 Blocks' norms differ from training to training as those of SmolLM2-135M do. By what factor a whole training does more
 than another does not matter here: ratios and correlations are of rows of one adapter.
@@ -22,7 +22,14 @@ from harness.effects import PromptRecord
 from harness.experiments import EXPERIMENTS
 from harness.statistics.correlation import correlations
 from harness.verdicts.adapter_selectors import EVERY_BLOCK, AdapterRows, On
-from harness.verdicts.criteria import AdapterRatio, AdapterRecovery, BlockCorrelation, RecoveryDepth
+from harness.verdicts.criteria import (
+    AdapterRatio,
+    AdapterRecovery,
+    BlockCorrelation,
+    OfFamilies,
+    RecoveryDepth,
+    Spread,
+)
 from harness.verdicts.selectors import Selector
 
 LOG_SD = (0.8, 1.6)
@@ -88,25 +95,118 @@ def recovered(asked: Asked) -> Population:
 def reached(asked: Asked) -> Population:
     """Where a share of the recovery is reached: of the bounds on it, one holds as far as wanted, the other clearly."""
     (criterion,) = asked.the(RecoveryDepth)
-    depth = np.arange(asked.n_layers) / asked.n_layers
-    bounds = [criterion.at_least is not None, criterion.at_most is not None]
-    near = np.flatnonzero(bounds)[asked.among(sum(bounds))]
-    early, late = (asked.target if near == i else max(3.0, asked.target) for i in range(2))
-    before = min(MOST_RECOVERED, criterion.level / early)
-    until = max(0.02, 1.0 - (1.0 - criterion.level) / late) if bounds[1] else 1.0
-    least, most = criterion.at_least or 0.0, criterion.at_most or 1.0
-    knots = {-1: 0.0, asked.n_layers - 1: 1.0}
-    if bounds[1]:
-        knots[int(np.flatnonzero(depth <= most + 1e-9)[-1])] = max(until, before if near == 0 else until)
-    if bounds[0]:
-        knots[int(np.flatnonzero(depth < least - 1e-9)[-1])] = before if near == 0 else min(before, until)
-    places = sorted(knots)
-    curve = np.interp(np.arange(asked.n_layers), places, [knots[at] for at in places])
+    curve = _curve(asked, criterion.level, criterion.at_least, criterion.at_most)
     if criterion.rows.on.is_curve:
         return _grafted(asked, criterion.experiment, criterion.rows, curve)
     shares = np.diff(curve, prepend=0.0)
     most_of_one = float(asked.rng.uniform(0.4, 0.9))
     return _grafted(asked, criterion.experiment, criterion.rows, shares * most_of_one / shares.max())
+
+
+def turned(asked: Asked) -> Population:
+    """Where half is reached one way and the other: there in one step, back as far from the bounds as wanted."""
+    ((criterion,),) = (inner(asked).the(RecoveryDepth),)
+    assert criterion.at_least is not None
+    assert criterion.at_most is not None
+    n = asked.n_layers
+    step = int(asked.rng.integers(n // 3, n - n // 3))
+    there = np.where(
+        np.arange(n) < step, asked.rng.uniform(0.02, 0.2), asked.rng.uniform(0.8, MOST_RECOVERED)
+    )
+    there[-1] = 1.0
+    start = step / n
+    back = _curve(asked, criterion.level, start + criterion.at_least, start + criterion.at_most)
+    return _both_ways(asked, criterion, there, back)
+
+
+def spread_out(asked: Asked) -> Population:
+    """Effects of the blocks under two adapters: the number of the one at the wanted ratio to that of the other."""
+    (criterion,) = asked.the(AdapterRatio)
+    part, of = criterion.part, criterion.of
+    assert isinstance(part, Spread)
+    assert isinstance(of, Spread)
+    wanted = criterion.times * asked.target**criterion.sign
+    other = random_levels(asked.rng, asked.n_layers)
+    if part.share_of is not None:
+        some = list(part.share_of.of(asked.n_layers))
+        rest = other.sum() - other[some].sum()
+        share = float(asked.rng.uniform(0.1, 0.4)) / max(1.0, wanted)
+        other[some] *= share / (1.0 - share) * rest / other[some].sum()
+        share = min(MOST_RECOVERED, wanted * share)
+        own = random_levels(asked.rng, asked.n_layers)
+        rest = own.sum() - own[some].sum()
+        own[some] *= share / (1.0 - share) * rest / own[some].sum()
+    else:
+        other = _peaked(other, max(1.5, asked.n_layers / 2 / max(1.0, wanted)))
+        count = min(0.95 * asked.n_layers, max(1.05, wanted * _count(other)))
+        own = asked.rng.permutation(_peaked(other, count))
+    return _table(asked, criterion.experiment, [(part.rows, own), (of.rows, other)])
+
+
+def inner(asked: Asked) -> Asked:
+    """What is asked of some families, asked of all."""
+    bare = asked.card.asking(lambda c: c.criterion if isinstance(c, OfFamilies) else c)
+    return replace(asked, card=bare)
+
+
+def _count(levels: Levels) -> float:
+    """How many blocks carry it."""
+    return float(levels.sum() ** 2 / (levels**2).sum())
+
+
+def _peaked(levels: Levels, count: float) -> Levels:
+    """The levels, raised to the power at which so many carry them, with the sum that they had."""
+    low, high = 0.0, 60.0
+    for _ in range(60):
+        power = (low + high) / 2
+        low, high = (power, high) if _count((levels / levels.max()) ** power) > count else (low, power)
+    found = (levels / levels.max()) ** low
+    return np.asarray(found * levels.sum() / found.sum())
+
+
+def _curve(asked: Asked, level: float, at_least: float | None, at_most: float | None) -> Levels:
+    """Recovery by depth: of the bounds on where `level` is reached, one holds as far as wanted, the other clearly."""
+    depth = np.arange(asked.n_layers) / asked.n_layers
+    bounds = [at_least is not None, at_most is not None]
+    near = np.flatnonzero(bounds)[asked.among(sum(bounds))]
+    early, late = (asked.target if near == i else max(3.0, asked.target) for i in range(2))
+    before = min(MOST_RECOVERED, level / early)
+    until = max(0.02, 1.0 - (1.0 - level) / late) if bounds[1] else 1.0
+    knots = {-1: 0.0, asked.n_layers - 1: 1.0}
+    if at_most is not None:
+        knots[int(np.flatnonzero(depth <= at_most + 1e-9)[-1])] = max(until, before if near == 0 else until)
+    if at_least is not None:
+        knots[int(np.flatnonzero(depth < at_least - 1e-9)[-1])] = before if near == 0 else min(before, until)
+    places = sorted(knots)
+    return np.asarray(np.interp(np.arange(asked.n_layers), places, [knots[at] for at in places]))
+
+
+def _both_ways(asked: Asked, criterion: RecoveryDepth, there: Levels, back: Levels) -> Population:
+    """Log-probabilities of the answer under grafts that recover so much, there and back, and at both ends."""
+    assert criterion.than is not None
+    definition, rows = EXPERIMENTS[criterion.experiment], criterion.rows
+    ends = [
+        asked.probes(criterion.experiment, replace(rows, on=on, blocks=EVERY_BLOCK))
+        for on in (On.NONE, On.WHOLE)
+    ]
+    ((base,), (whole,)) = ends
+    ways = [asked.probes(criterion.experiment, replace(rows, on=on)) for on in (criterion.than, rows.on)]
+    probes = [probe for way in ways for probe in way]
+    left = np.concatenate([1.0 - there, 1.0 - back])
+    scale = LEAST_SCATTER + np.abs(1.0 - left)
+    groups = [_group(asked, probe) // ALIKE for probe in probes]
+    moved = spread(asked.rng, [float(asked.rng.uniform(0.5, 2.0))], asked.n_families(definition), 0.8)
+
+    def population(sampler: Sampler) -> Tables:
+        prompts = sampler.records(definition)
+        rise = sampler.positive(prompts, moved, [0], [BASE_SCALE])
+        lost = rise * sampler.apart().positive(prompts, left[:, None], groups, scale.tolist())
+        start = sampler.uniform(-9.0, -5.0, len(prompts))[None]
+        brought = np.vstack([start + rise - lost[: len(there)], start + lost[len(there) :]])
+        values = np.vstack([start, start + rise, brought])
+        return {criterion.experiment: effects([base, whole, *probes], prompts, {"answer_logprob": values})}
+
+    return population
 
 
 def _with_mean(asked: Asked, n: int, mean: float) -> Levels:
@@ -162,9 +262,10 @@ def by_training(
 
 
 def _grafted(asked: Asked, experiment: str, rows: AdapterRows, recovery: Levels) -> Population:
-    """Grafts that recover so much, and the base that they start from."""
+    """Grafts that recover so much, and the model that they start from."""
     definition = EXPERIMENTS[experiment]
-    (base,) = asked.probes(experiment, replace(rows, on=On.NONE, blocks=EVERY_BLOCK))
+    start = On.WHOLE if rows.on.is_back else On.NONE
+    (base,) = asked.probes(experiment, replace(rows, on=start, blocks=EVERY_BLOCK))
     probes = asked.probes(experiment, rows)
     moved = spread(asked.rng, [float(asked.rng.uniform(0.5, 2.0))], asked.n_families(definition), 0.8)
     scale = LEAST_SCATTER + np.abs(recovery)

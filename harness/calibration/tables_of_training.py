@@ -10,7 +10,6 @@ are the same in every training.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -26,7 +25,7 @@ from harness.calibration.asked import (
     wanted_correlation,
 )
 from harness.calibration.population import Population, Sampler, Tables, effects
-from harness.calibration.tables_of_adapters import by_training
+from harness.calibration.tables_of_adapters import by_training, inner
 from harness.calibration.truth_of_adapters import LEAST_GAIN
 from harness.effects import PromptRecord
 from harness.experiments import EXPERIMENTS
@@ -71,6 +70,79 @@ def raised(asked: Asked) -> Population:
         gains[probe] = asked.rng.uniform(-reach, reach, len(names))
         gains[probe][own] += _gain(contrast, target) - gains[probe][own].mean()
     return gained(asked, _contrast(criteria[0]).experiment, gains, least)
+
+
+def kept(asked: Asked) -> Population:
+    """Sums of two adapters, and merges that lose of them: on one family as far from the bound as wanted."""
+    criteria = asked.the(OfFamilies)
+    near = asked.among(len(criteria))
+    experiment = _contrast(criteria[0]).experiment
+    names = names_of_families(asked, experiment)
+    lost = np.zeros(len(names))
+    pairs: dict[Adapted, Adapted] = {}
+    for i, criterion in enumerate(criteria):
+        contrast = _contrast(criterion)
+        own = np.isin(names, criterion.families)
+        lost[own] = _gain(contrast, asked.target if i == near else max(3.0, asked.target) + SPARED)
+        probes = [term.of for term in contrast.terms if isinstance(term.of, Adapted)]
+        pairs |= {sum_of: merge for merge, sum_of in zip(probes[::2], probes[1::2], strict=True)}
+    definition = EXPERIMENTS[experiment]
+    gains = asked.rng.uniform(0.5, 4.0, (len(pairs), len(names)))
+    left = lost * asked.rng.dirichlet(np.full(len(pairs), 30.0))[:, None] * len(pairs)
+    for k, name in enumerate(names):
+        on = [any(part.family == name for part in probe.parts) for probe in pairs]
+        left[on, k] *= lost[k] / left[on, k].mean()
+
+    def population(sampler: Sampler) -> Tables:
+        prompts = sampler.records(definition)
+        scale = gains.max(axis=1).clip(min=OWN_LEAST).tolist()
+        summed = sampler.signed(prompts, gains, [0] * len(pairs), scale)
+        missed = np.abs(left).max(axis=1).clip(min=SMALL_LEAST).tolist()
+        merged = summed + sampler.apart().signed(prompts, left, [0] * len(pairs), missed)
+        base = sampler.uniform(-9.0, -5.0, len(prompts))
+        factors = _trainings(sampler, prompts, list(pairs))
+        metric, rows = "answer_logprob", [*pairs, *pairs.values()]
+        values = base + np.vstack([summed * factors, merged * factors])
+        return {experiment: effects(rows, prompts, {metric: values}, {metric: base})}
+
+    return population
+
+
+def stepping(asked: Asked) -> Population:
+    """What a chain of recipes adds, each so much more than the one before; one step as far from the bound as wanted.
+
+    Recipes start alike and see the same batches: what a training has of its own, they share.
+    """
+    criteria = asked.the(OfFamilies)
+    near = asked.among(len(criteria))
+    experiment = _contrast(criteria[0]).experiment
+    names = names_of_families(asked, experiment)
+    chain: list[Adapted] = []
+    steps = asked.rng.uniform(-0.02, 0.02, (len(criteria), len(names)))
+    for i, criterion in enumerate(criteria):
+        contrast = _contrast(criterion)
+        later, earlier = (term.of for term in contrast.terms)
+        assert isinstance(later, Adapted)
+        assert isinstance(earlier, Adapted)
+        assert not chain or chain[-1] == earlier, "a chain: each step begins where the one before ended"
+        chain += [later] if chain else [earlier, later]
+        target = asked.target if i == near else max(3.0, asked.target) + SPARED
+        steps[i, np.isin(names, criterion.families)] = _gain(contrast, target)
+    first = asked.rng.uniform(0.5, 3.0, (1, len(names)))
+    definition = EXPERIMENTS[experiment]
+
+    def population(sampler: Sampler) -> Tables:
+        prompts = sampler.records(definition)
+        factors = _trainings(sampler, prompts, chain)
+        start = sampler.signed(prompts, first, [0], [max(OWN_LEAST, float(first.max()))]) * factors[:1]
+        scale = np.abs(steps).max(axis=1).clip(min=SMALL_LEAST).tolist()
+        added = sampler.apart().signed(prompts, steps, list(range(len(steps))), scale) * factors[1:]
+        base = sampler.uniform(-9.0, -5.0, len(prompts))
+        metric = "answer_logprob"
+        values = base + np.cumsum(np.vstack([start, added]), axis=0)
+        return {experiment: effects(chain, prompts, {metric: values}, {metric: base})}
+
+    return population
 
 
 def outdone(asked: Asked) -> Population:
@@ -133,7 +205,7 @@ def differing(asked: Asked) -> Population:
 
 def ranked(asked: Asked) -> Population:
     """Profiles of several states on some families: one agrees with the others as far as wanted."""
-    (criterion,) = _inner(asked).the(RankAgreement)
+    (criterion,) = inner(asked).the(RankAgreement)
     first, *others = criterion.profiles
     levels = random_levels(asked.rng, asked.n_layers)
     odd = asked.among(len(others))
@@ -147,7 +219,7 @@ def ranked(asked: Asked) -> Population:
 
 def sharing_top(asked: Asked) -> Population:
     """Profiles of several states on some families: one has `target` times as many of the strongest as asked for."""
-    (criterion,) = _inner(asked).the(TopOverlap)
+    (criterion,) = inner(asked).the(TopOverlap)
     first, *others = criterion.profiles
     levels = np.sort(random_levels(asked.rng, asked.n_layers))[::-1]
     shared = min(criterion.k, int(asked.target * criterion.at_least))
@@ -167,12 +239,6 @@ def sharing_top(asked: Asked) -> Population:
 def _contrast(criterion: OfFamilies) -> Contrast:
     assert isinstance(criterion.criterion, Contrast)
     return criterion.criterion
-
-
-def _inner(asked: Asked) -> Asked:
-    """What is asked of some families, asked of all."""
-    bare = asked.card.asking(lambda c: c.criterion if isinstance(c, OfFamilies) else c)
-    return replace(asked, card=bare)
 
 
 def names_of_families(asked: Asked, experiment: str) -> list[str]:

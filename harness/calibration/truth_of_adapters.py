@@ -3,10 +3,12 @@
 `size` is 1 at the threshold. How it is counted:
 
     a ratio                        the ratio of the means, over the factor; "at most": turned over
+    of two spreads                 the ratio of the two numbers, over the factor; "at most": turned over
     a correlation of b             (1 - b) / (1 - correlation)
     a recovery                     as a bound on a share
     a depth of recovery            before the least depth: level / the largest recovery there; up to the largest depth:
-                                   (1 - level) / the least share not recovered there; the smaller of the two
+                                   (1 - level) / the least share not recovered there; the smaller of the two; against
+                                   another's, with the bounds from its depth on
     a weighted sum, bound b        mean / b; "at most", or b below 0: turned over, without end where the mean is on the
                                    other side of 0
     a weighted sum, bound 0        what adds over what is taken off, each from the base's; where nothing but the base's
@@ -19,6 +21,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -42,6 +45,7 @@ from harness.verdicts.criteria import (
     Measure,
     RecipeBeats,
     RecoveryDepth,
+    Spread,
     Term,
 )
 from harness.verdicts.reading import Measured
@@ -121,9 +125,20 @@ def _means(experiment: str, measure: Measure, view: Measured) -> Float[np.ndarra
 
 
 def _ratio(criterion: AdapterRatio, view: Measured) -> float:
+    if isinstance(criterion.part, Spread) and isinstance(criterion.of, Spread):
+        one, other = (_spread(criterion.experiment, each, view) for each in (criterion.part, criterion.of))
+        return float((one / other / criterion.times) ** criterion.sign)
     part, of = (_means(criterion.experiment, m, view) for m in (criterion.part, criterion.of))
     rows = part if criterion.each else part.mean(keepdims=True)
     return float(np.min((rows / (criterion.times * of.mean())) ** criterion.sign))
+
+
+def _spread(experiment: str, spread: Spread, view: Measured) -> float:
+    means = _means(experiment, Measure(rows=spread.rows, metric=spread.metric), view)
+    if spread.share_of is not None:
+        return float(means[list(spread.share_of.of(len(means)))].sum() / means.sum())
+    shares = means / means.sum()
+    return float(1.0 / (shares @ shares))
 
 
 def _correlated(criterion: BlockCorrelation, view: Measured) -> float:
@@ -135,11 +150,20 @@ def _correlated(criterion: BlockCorrelation, view: Measured) -> float:
     return agreement_size(criterion.at_least, float(found[0]))
 
 
-def recoveries(experiment: str, rows: AdapterRows, view: Measured) -> Float[np.ndarray, " blocks"]:
-    """1 - KL(adapted || row) / KL(adapted || base) of each block; the same on all prompts, so above any gate too."""
-    base = AdapterRows(on=On.NONE, family=rows.family, kind=rows.kind, recipe=rows.recipe)
-    left = _means(experiment, Measure(rows=rows), view)
-    return np.asarray(1.0 - left / _means(experiment, Measure(rows=base), view))
+def recoveries(
+    experiment: str, rows: AdapterRows, view: Measured, metric: str = "kl_nats"
+) -> Float[np.ndarray, " blocks"]:
+    """1 - KL(adapted || row) / KL(adapted || base) of each block; the same on all prompts, so above any gate too.
+
+    Of rows that bring the base back, with base and adapted exchanged; of the answer, its share of the way.
+    """
+    ends = [replace(rows, on=on, blocks=EVERY_BLOCK) for on in (On.NONE, On.WHOLE)]
+    start, end = reversed(ends) if rows.on.is_back else ends
+    left = _means(experiment, Measure(rows=rows, metric=metric), view)
+    first = _means(experiment, Measure(rows=start, metric=metric), view)
+    if metric == "kl_nats":
+        return np.asarray(1.0 - left / first)
+    return np.asarray((left - first) / (_means(experiment, Measure(rows=end, metric=metric), view) - first))
 
 
 def _recovered(criterion: AdapterRecovery, view: Measured) -> float:
@@ -157,19 +181,25 @@ def _recovered(criterion: AdapterRecovery, view: Measured) -> float:
 
 
 def _depth(criterion: RecoveryDepth, view: Measured) -> float:
-    assert criterion.rows.blocks == EVERY_BLOCK
-    found = recoveries(criterion.experiment, criterion.rows, view)
-    if not criterion.rows.on.is_curve:
-        found = np.cumsum(found) / found.sum()
+    found = _curve(criterion, view)
     depth = np.arange(len(found)) / len(found)
+    start = 0.0
+    if criterion.than is not None:
+        start = float(depth[np.argmax(_curve(criterion.other, view) >= criterion.level)])
     sizes = []
     if criterion.at_least is not None:
-        before = found[depth < criterion.at_least - ROUNDING]
-        sizes.append(_over(criterion.level, float(before.max())))
+        before = found[depth < start + criterion.at_least - ROUNDING]
+        sizes.append(_over(criterion.level, float(before.max(initial=0.0))))
     if criterion.at_most is not None:
-        until = found[depth <= criterion.at_most + ROUNDING]
+        until = found[depth <= start + criterion.at_most + ROUNDING]
         sizes.append(_over(1.0 - criterion.level, float(1.0 - until.max())))
     return min(sizes)
+
+
+def _curve(criterion: RecoveryDepth, view: Measured) -> Float[np.ndarray, " blocks"]:
+    assert criterion.rows.blocks == EVERY_BLOCK
+    found = recoveries(criterion.experiment, criterion.rows, view, criterion.metric)
+    return found if criterion.rows.on.is_curve else np.asarray(np.cumsum(found) / found.sum())
 
 
 def _contrast(criterion: Contrast, view: Measured) -> float:

@@ -7,13 +7,14 @@ walked depth first, so that at most one residual stream a block is held.
     adapted   ──L0──L1──L2── ...
     only L1   ──L0──L1'─L2── ...     L0 is the base's own run, L1' the adapted block
 
-`Take.CONTRIBUTION` and `Take.LAST` bring the adapted model's own activation into the stream instead of its weights.
+`Take.CONTRIBUTION`, `Take.LAST` and `Take.GIVEN` bring the adapted model's own activation into the stream instead of
+its weights. With the two models exchanged it is the base's that is brought into the adapted run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,10 +41,14 @@ class Take(StrEnum):
     """resid_post := resid_pre + what this block adds (attn_out + mlp_out) in the adapted model's own run."""
     LAST = "last"
     """The base model's block; at the last position resid_post := that of the adapted model's own run."""
+    GIVEN = "given"
+    """The same, of whatever run it was that gave it: of another prompt, say."""
 
 
 Route = tuple[Take, ...]
 """One `Take` a block, from the first to the last."""
+Lasts = Mapping[int, Float[Tensor, "prompt d_model"]]
+"""resid_post of some blocks at the last position."""
 
 
 def masked(n_layers: int, adapted: Iterable[int]) -> Route:
@@ -63,6 +68,7 @@ class _OwnRun:
 
     contribution: dict[int, Float[Tensor, "prompt pos d_model"]]
     last: dict[int, Float[Tensor, "prompt d_model"]]
+    given: Lasts
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,12 @@ class TwoStacks:
         ids: Int[Tensor, "prompt pos"],
         routes: Sequence[Route],
         on_route: Callable[[int], None] = lambda _: None,
+        given: Lasts | None = None,
     ) -> Float[Tensor, "route prompt d_model"]:
         """resid_post of the last block at the last position, under every route; prompts of equal length.
 
-        `on_route` is told of how many more routes have reached their end. Raises ValueError for a route that does not
-        name every block.
+        `on_route` is told of how many more routes have reached their end; `given` is what `Take.GIVEN` pastes, by
+        block. Raises ValueError for a route that does not name every block, KeyError for a block that is not given.
         """
         n_layers = self.base.n_layers
         if wrong := [route for route in routes if len(route) != n_layers]:
@@ -93,7 +100,7 @@ class TwoStacks:
         with torch.inference_mode():
             for stack in (self.base, self.adapted):
                 stack.prepare(ids.shape[1])
-            own = self._own_run(ids, routes)
+            own = self._own_run(ids, routes, given or {})
             resid = self.base.embed(ids).float()
             out = resid.new_empty((len(routes), len(ids), resid.shape[-1]))
             # Entries of one parent hold the same tensor: depth first, one stream a block is alive.
@@ -108,10 +115,17 @@ class TwoStacks:
                     on_route(len(members))
         return out
 
-    def _own_run(self, ids: Int[Tensor, "prompt pos"], routes: Sequence[Route]) -> _OwnRun:
+    def lasts(self, ids: Int[Tensor, "prompt pos"], layers: Iterable[int]) -> Lasts:
+        """resid_post of these blocks at the last position, in the adapted model's own run; prompts of equal length."""
+        with torch.inference_mode():
+            self.adapted.prepare(ids.shape[1])
+            routes = [grafted(self.base.n_layers, layer, Take.LAST) for layer in layers]
+            return self._own_run(ids, routes, {}).last
+
+    def _own_run(self, ids: Int[Tensor, "prompt pos"], routes: Sequence[Route], given: Lasts) -> _OwnRun:
         """The adapted model's own run, as far as a route takes from it."""
         wanted = {(layer, take) for route in routes for layer, take in enumerate(route)}
-        own = _OwnRun(contribution={}, last={})
+        own = _OwnRun(contribution={}, last={}, given=given)
         ends = [layer for layer, take in wanted if take in (Take.CONTRIBUTION, Take.LAST)]
         if not ends:
             return own
@@ -134,8 +148,8 @@ class TwoStacks:
         stack = self.adapted if take is Take.ADAPTED else self.base
         mid = resid + stack.attn_out(layer, stack.operator(layer, resid))
         out = mid + stack.mlp_out(layer, mid)
-        if take is Take.LAST:
-            out[:, -1] = own.last[layer]
+        if take in (Take.LAST, Take.GIVEN):
+            out[:, -1] = (own.last if take is Take.LAST else own.given)[layer]
         return out
 
     def _last_block(
@@ -144,8 +158,8 @@ class TwoStacks:
         """resid_post of the last block at the last position: nothing else is read."""
         if take is Take.CONTRIBUTION:
             return resid[:, -1] + own.contribution[layer][:, -1]
-        if take is Take.LAST:
-            return own.last[layer]
+        if take in (Take.LAST, Take.GIVEN):
+            return (own.last if take is Take.LAST else own.given)[layer]
         stack = self.adapted if take is Take.ADAPTED else self.base
         mid = (resid + stack.attn_out(layer, stack.operator(layer, resid)))[:, -1:]
         return (mid + stack.mlp_out(layer, mid))[:, 0]

@@ -28,11 +28,13 @@
 | layers_natural, layers_extended | erase each block | skip each block |
 | steering_short, steering_medium, steering_long | no measurement | add the factual direction, and random ones |
 | adapter_layers | the base's stream pasted after each block | adapter off in each block alone, on in it alone |
-| adapter_transfer | the trained stream pasted after each block | what each block adds, or its last position |
+| adapter_transfer | the whole stream pasted after each block | what each block adds, or its last position |
+| | | both ways, and from another prompt |
 | adapter_families | no held-out measurement | five families' adapters, pairs of them merged, random ones |
 | adapter_profiles | erase each block under each adapter | skip each block under each adapter, and without |
 | adapter_steps | on training items | each checkpoint, held out |
 | adapter_ranks, adapter_modules | on training items | each rank, set of modules, held out, and what they write |
+| adapter_rank_blocks | L0's MLP, on training items | off in each block, or its MLP zeroed, at each rank |
 | adapter_surgery | A alone cut, never evaluated | updates cut to a rank, or without one module |
 | adapter_sets, adapter_sets_code | one set for all skills | blocks chosen by the skill's map, ten random sets |
 | adapter_deobfuscation | never trained | five skills that undo obfuscation, each alone |
@@ -47,6 +49,7 @@ Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).
 from __future__ import annotations
 
 from harness.experiments import (
+    adapter_rank_blocks,
     adapter_sets,
     adapters,
     blocks,
@@ -101,7 +104,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for part in (
         *(blocks, heads, sublayers, massive, positions, edges, patching, steering, robustness),
-        *(adapters, adapter_sets),
+        *(adapters, adapter_rank_blocks, adapter_sets),
     )
     for experiment in part.EXPERIMENTS
 }

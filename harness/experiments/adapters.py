@@ -5,7 +5,8 @@ names the draw of prompts and the adapter's initialisation and order of items.
 
 Published is what the atlas did: in "ablation" the base's whole stream pasted into the trained run after block `l`,
 which takes the adapter out of L0 to `l`; in "patching" the trained stream pasted into the base, which puts it in there,
-and at the last block is the trained model itself.
+and at the last block is the trained model itself. The reverse of a graft brings the base's activations into the trained
+run and is compared with the base.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ RECIPES_BY_MODULES = (
     Recipe(name="all_linear", modules=LINEAR),
 )
 CUT_RANKS = (1, 2, 4, 8)
+MERGED_RANK = 2
+"""To which a merge of two adapters is cut beside the rank of one of them: one rank for each."""
+GRAFTS = (Graft.CONTRIBUTION, Graft.LAST)
+"""Of the same prompt."""
 N_RANDOM_GRAFTS = 5
 """Blocks of which a random update's grafts are measured."""
 NEW_TOKENS = 24
@@ -80,19 +85,27 @@ def _transfer(protocol: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     if protocol is Protocol.PUBLISHED:
         trained = _json(PUBLISHED)
         pasted = (Adapted(parts=trained, only=(*range(b + 1),), against="whole") for b in blocks)
-        return (Adapted(parts=trained, only=(), against="whole"), *pasted)
+        back = (Adapted(parts=trained, off=(*range(b + 1),)) for b in blocks)
+        return (Adapted(parts=trained, only=(), against="whole"), *pasted, Adapted(parts=trained), *back)
     trained, some = _json(), _spread(anatomy.n_layers, N_RANDOM_GRAFTS)
     return (
         Adapted(parts=trained, only=(), against="whole"),
         *_grafts(trained, blocks),
         Adapted(parts=_json(kind=Kind.RANDOM), only=(), against="whole"),
         *_grafts(_json(kind=Kind.RANDOM), some),
+        Adapted(parts=trained),
+        *(Adapted(parts=trained, only=(b,), graft=graft, into="adapted") for graft in GRAFTS for b in blocks),
+        *_grafts(trained, blocks, (Graft.ANOTHERS_LAST,)),
     )
 
 
-def _grafts(parts: tuple[Part, ...], blocks: Iterable[int]) -> tuple[Adapted, ...]:
+def _grafts(
+    parts: tuple[Part, ...], blocks: Iterable[int], grafts: tuple[Graft, ...] = GRAFTS
+) -> tuple[Adapted, ...]:
     at = tuple(blocks)
-    return tuple(Adapted(parts=parts, only=(b,), graft=graft, against="whole") for graft in Graft for b in at)
+    return tuple(
+        Adapted(parts=parts, only=(b,), graft=graft, against="whole") for graft in grafts for b in at
+    )
 
 
 def _spread(n_layers: int, n: int) -> tuple[int, ...]:
@@ -108,6 +121,8 @@ def _families(_: Protocol, __: Anatomy) -> tuple[Probe, ...]:
         *(Adapted(parts=pair) for pair in pairs),
         *(Adapted(parts=(replace(a, weight=0.5), replace(b, weight=0.5)), merge="linear") for a, b in pairs),
         *(Adapted(parts=(replace(part, kind=Kind.RANDOM),)) for part in parts),
+        *(Adapted(parts=pair, merge="svd") for pair in pairs),
+        *(Adapted(parts=pair, merge="svd", rank=MERGED_RANK) for pair in pairs),
     )
 
 

@@ -27,9 +27,14 @@ logits b, and adapters (q, k, v, o) of families f on in sets of blocks, with wei
     logits = b + sum_f w_f sum_l s_fl [answer of f]        s_fl = GAIN a_l (1 / 8 + 15 / 8 VALUE_BIAS), 0 if idle
 
 and sum_l s_fl = `rise`. So sums of adapters add exactly in logits. The contribution of block l is the adapter at l
-alone; the last token's stream after l, or the whole stream, is the adapter in L0 to l. A cut to rank r drops the
-components of o from k = r on. At step t of T sizes are t / T of the last. A `linear` merge of adapters, which read
-alike, multiplies each size by sqrt(w_f) sum_g sqrt(w_g): for two halves by 1.
+alone; the last token's stream after l, or the whole stream, is the adapter in L0 to l. The base's contribution in the
+adapted run is the adapter everywhere but at l, and its stream after l the adapter after l. Another prompt's stream
+after l, at the last token, is that prompt up to l; from there on its last token stands in the place of one's own.
+
+A cut to rank r drops the components of o from k = r on. At step t of T sizes are t / T of the last. Adapters of two
+families read alike and write apart, so that the components of their sum with one k are one of it, the root of the sum
+of squares in size: an `svd` merge keeps the k that a cut of its rank keeps, of both, and at the rank of one adapter
+all that is there. A `linear` merge multiplies each size by sqrt(w_f) sum_g sqrt(w_g): for two halves by 1.
 
 Norms: A has rows of length 3**-0.5, as peft's have on average, so that |A|^2 = rank / 3 in each module; B holds the
 sizes. The norm of an update is the root of the sum of squared sizes.
@@ -163,6 +168,8 @@ class AdapterPlan(Plan):
             weight = math.sqrt(part.weight) * total if probe.merge == "linear" else part.weight
             for place, size in self._part(part).items():
                 found[place] += weight * size
+        if probe.merge == "svd" and probe.parts:
+            found = _cut(found, max(part.recipe.rank for part in probe.parts))
         if probe.rank is not None:
             found = _cut(found, probe.rank)
         return {p: s for p, s in found.items() if probe.modules is None or p.module in probe.modules}
@@ -222,11 +229,16 @@ class AdapterPlan(Plan):
             out[first if what == "dimension" else 0] = 1.0
         return out
 
-    def adapted_logits(self, token_ids: Sequence[int], probe: Adapted) -> Float[np.ndarray, " vocab"]:
+    def adapted_logits(
+        self, token_ids: Sequence[int], probe: Adapted, other: Sequence[int] = ()
+    ) -> Float[np.ndarray, " vocab"]:
         """Closed form of the logits at the last position under a row, whatever it is compared with.
 
+        `other` is the prompt whose activations are given (`Graft.ANOTHERS_LAST`).
         Raises ValueError for a random update, and for an edit other than a skip or the zeroing of an MLP.
         """
+        if probe.graft is Graft.ANOTHERS_LAST:
+            return self._given(tuple(token_ids), probe, tuple(other))
         attn, mlp = self._base_writes(tuple(token_ids))
         added = self._added(probe)
         edit = probe.edit
@@ -239,6 +251,20 @@ class AdapterPlan(Plan):
             mlp[edit.layers[0]] = 0.0
             attn[edit.layers[0]] *= edit != skip(edit.layers[0])
         logits: np.ndarray = self.unembed @ (self.embed_write[token_ids[-1]] + (attn + mlp).sum(axis=0))
+        return logits
+
+    def _given(
+        self, ids: tuple[int, ...], probe: Adapted, other: tuple[int, ...]
+    ) -> Float[np.ndarray, " vocab"]:
+        """The other's writes up to the graft's block; after it those of the prompt with the other's last token."""
+        assert probe.only is not None
+        if not other:
+            raise ValueError(f"'{probe}': name the other prompt")
+        until = probe.only[0] + 1
+        its, own = (sum(self._base_writes(each)) for each in (other, (*ids[:-1], other[-1])))
+        added = self._added(probe)
+        written = its[:until].sum(axis=0) + own[until:].sum(axis=0) + (added.attn + added.mlp).sum(axis=0)  # type: ignore[index]
+        logits: np.ndarray = self.unembed @ (self.embed_write[other[-1]] + written)
         return logits
 
     def _added(self, probe: Adapted) -> _Added:
@@ -312,7 +338,7 @@ class AdapterPlan(Plan):
     def update_norm(self, probe: Adapted) -> float:
         """Closed form of the update's Frobenius norm, of what is on; of a random one that of the trained."""
         parts = tuple(replace(part, kind=Kind.TRAINED) for part in probe.parts)
-        on = _on(replace(probe, graft=None), len(self.writers))
+        on = _on(replace(probe, graft=None, into="base"), len(self.writers))
         sizes = self.sizes(replace(probe, parts=parts))
         return math.sqrt(sum(size**2 for place, size in sizes.items() if place.layer in on))
 
@@ -323,17 +349,23 @@ def loss_at(step: int, steps: int) -> float:
 
 
 def _on(probe: Adapted, n_layers: int) -> Collection[int]:
-    if probe.graft is Graft.LAST and probe.only is not None:
-        return range(probe.only[0] + 1)
+    if probe.graft is not None and probe.only is not None:
+        (block,) = probe.only
+        own = (block,) if probe.graft is Graft.CONTRIBUTION else range(block + 1)
+        return own if probe.into == "base" else [b for b in range(n_layers) if b not in own]
     return probe.only if probe.only is not None else [b for b in range(n_layers) if b not in probe.off]
 
 
 def _cut(sizes: Sizes, rank: int) -> dict[Place, float]:
-    """The largest components of each module."""
-    modules: dict[tuple[int, Stream], list[Place]] = defaultdict(list)
-    for place in sorted(sizes, key=lambda place: -abs(sizes[place])):
-        modules[place.layer, place.module].append(place)
-    return {place: sizes[place] for places in modules.values() for place in places[:rank]}
+    """The largest components of each module; those that read one input, which write to orthogonal ones, are one."""
+    modules: dict[tuple[int, Stream], dict[int, list[Place]]] = defaultdict(lambda: defaultdict(list))
+    for place in sizes:
+        modules[place.layer, place.module][place.read].append(place)
+    kept = (
+        sorted(by_input.values(), key=lambda same: -math.hypot(*(sizes[place] for place in same)))[:rank]
+        for by_input in modules.values()
+    )
+    return {place: sizes[place] for components in kept for same in components for place in same}
 
 
 def adapter_plan(

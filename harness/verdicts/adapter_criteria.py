@@ -49,6 +49,27 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread(Measure):
+    """One number of the mean effects m of all blocks: the share of some, or how many blocks carry it.
+
+    How many is (sum m)^2 / sum m^2: n of n that do alike, 1 where one does all.
+    """
+
+    share_of: BlockSet | None = None
+    """Blocks whose share of the sum it is; None for how many carry it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.rows.on.names_a_block or self.rows.blocks != EVERY_BLOCK or self.metric in CONSTANTS:
+            raise ValueError(f"Spread of {self.rows}: an effect of every block")
+
+    def __str__(self) -> str:
+        if self.share_of is None:
+            return f"number of blocks that carry the {super().__str__()}"
+        return f"share of {self.share_of} in the summed {super().__str__()}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfAdapters(Criterion):
     """What criteria on adapters share."""
 
@@ -64,7 +85,7 @@ class OfAdapters(Criterion):
 class AdapterRatio(OfAdapters):
     """The mean of some rows is at least, or at most, so many times the mean of others. Judged in `adapters.py`.
 
-    Of constants, in each training by itself.
+    Of constants, in each training by itself. Of two `Spread` each is one number; judged in `adapter_spread.py`.
     """
 
     part: Measure
@@ -81,6 +102,11 @@ class AdapterRatio(OfAdapters):
             raise ValueError(f"AdapterRatio of {self.part.metric} to {self.of.metric}: of one metric")
         if self.times <= 0.0:
             raise ValueError(f"AdapterRatio: a factor above 0, not {self.times}")
+        if isinstance(self.part, Spread) != isinstance(self.of, Spread):
+            raise ValueError("AdapterRatio: a spread is compared with a spread")
+        alike = getattr(self.part, "share_of", None) == getattr(self.of, "share_of", None)
+        if isinstance(self.part, Spread) and (self.each or not alike):
+            raise ValueError("AdapterRatio of spreads: one number of each, and the same one")
 
     @property
     def times(self) -> float:
@@ -98,6 +124,8 @@ class AdapterRatio(OfAdapters):
         return f"{_side(self.at_least)} {self.times:g} times"
 
     def __str__(self) -> str:
+        if isinstance(self.part, Spread):
+            return f"in {self.experiment}, the {self.part} is {self.bound} the {self.of}"
         of_part = "each" if self.each else "the mean"
         return f"in {self.experiment}, {of_part} {self.part} is {self.bound} the mean {self.of}"
 
@@ -186,7 +214,8 @@ class OfRecovery(OfAdapters):
     base) is at least `gate_nats`: 0 is the base, 1 the adapted model. A KL falls with the square of the way that is
     left: half of it is gone after 0.29 of an even way. In `answer_logprob` the way itself is told: (row - base) /
     (adapted - base), means over the prompts where |adapted - base| is at least `gate_nats`. Inconclusive where those
-    prompts are of fewer than LEAST_TEMPLATES templates.
+    prompts are of fewer than LEAST_TEMPLATES templates. Of rows that bring the base back into the adapted run, base and
+    adapted change places: 0 is the adapted model, 1 the base.
     """
 
     experiment: str = TRANSFER
@@ -196,7 +225,8 @@ class OfRecovery(OfAdapters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.rows.on.names_a_block or self.rows.on in (On.ONLY, On.OFF, On.OFF_UP_TO):
+        apart = (On.ONLY, On.OFF, On.OFF_UP_TO, On.WITHOUT_MLP)
+        if not self.rows.on.names_a_block or self.rows.on in apart:
             raise ValueError(f"{type(self).__name__}: {self.rows} is not compared with the adapted model")
         if not self.gate_nats > 0.0:
             raise ValueError(f"{type(self).__name__}: a gate above 0 nats, not {self.gate_nats}")
@@ -209,6 +239,11 @@ class OfRecovery(OfAdapters):
     def whose(self) -> str:
         """'' for a KL, else ' of the answer's log-probability'."""
         return "" if self.metric == "kl_nats" else " of the answer's log-probability"
+
+    @property
+    def way(self) -> str:
+        """'from base to adapted'."""
+        return "from adapted to base" if self.rows.on.is_back else "from base to adapted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,9 +258,8 @@ class AdapterRecovery(OfRecovery):
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_bound(self, self.at_least, self.at_most)
-        if (self.take == "gain" and not self.rows.on.is_curve) or (
-            self.take == "sum" and self.rows.on.is_curve
-        ):
+        is_sum = self.rows.on in (On.CONTRIBUTION, On.CONTRIBUTION_BACK)
+        if (self.take == "gain" and not self.rows.on.is_curve) or (self.take == "sum" and not is_sum):
             raise ValueError(f"AdapterRecovery: no {self.take} is taken of {self.rows.on}")
 
     @property
@@ -250,7 +284,7 @@ class AdapterRecovery(OfRecovery):
             "gain": "add to the recovery",
         }[self.take]
         return (
-            f"in {self.experiment}, of {self.rows}: {what} {self.bound} of the way from base to adapted{self.whose}, "
+            f"in {self.experiment}, of {self.rows}: {what} {self.bound} of the way {self.way}{self.whose}, "
             f"on prompts that the adapter moves by {format_number(self.gate_nats)} nats or more"
         )
 
@@ -266,13 +300,32 @@ class RecoveryDepth(OfRecovery):
     level: float = 0.5
     at_least: float | None = None
     at_most: float | None = None
+    than: On | None = None
+    """With it the bounds are on how much later than in those rows of the same adapter. A gate on the answer's
+    log-probability keeps the same prompts whichever way one goes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ascending(self, self.at_least, self.at_most, 0.0, 1.0)
+        _ascending(self, self.at_least, self.at_most, 0.0 if self.than is None else -1.0, 1.0)
         _check_level(self.level, self.rows)
+        if self.than is not None and (
+            self.metric != "answer_logprob" or self.than.is_curve != self.rows.on.is_curve
+        ):
+            raise ValueError("RecoveryDepth than another: of the answer's log-probability, and of like rows")
+
+    @property
+    def other(self) -> RecoveryDepth:
+        """The depth that it is compared with, by itself. Raises ValueError where there is none."""
+        if self.than is None:
+            raise ValueError("RecoveryDepth: it is not compared with another")
+        return replace(self, rows=replace(self.rows, on=self.than), than=None, at_least=0.0, at_most=None)
 
     def __str__(self) -> str:
+        if self.than is not None:
+            return (
+                f"in {self.experiment}, {self.level:.0%} of the recovery{self.whose} of {self.rows} is reached "
+                f"{_band(self.at_least, self.at_most)} of the depth later than with it {self.than}"
+            )
         return (
             f"in {self.experiment}, {self.level:.0%} of the recovery{self.whose} of {self.rows} is reached at "
             f"{_band(self.at_least, self.at_most)} of the depth"
@@ -330,8 +383,10 @@ def _ascending(
 
 
 def _check_level(level: float, rows: AdapterRows) -> None:
-    if not 0.0 < level < 1.0 or rows.blocks != EVERY_BLOCK:
-        raise ValueError("a depth of recovery: a level between 0 and 1, and every block")
+    if not 0.0 < level < 1.0 or rows.blocks != EVERY_BLOCK or rows.on is On.ANOTHERS_LAST:
+        raise ValueError(
+            "a depth of recovery: a level between 0 and 1, and every block, of the prompt itself"
+        )
 
 
 def _band(at_least: float | None, at_most: float | None) -> str:

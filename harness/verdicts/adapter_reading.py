@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from harness.adapters.values import Adapted
 from harness.effects import PromptRecord
-from harness.verdicts.adapter_criteria import CONSTANTS, Measure
+from harness.verdicts.adapter_criteria import CONSTANTS, Measure, Spread
 from harness.verdicts.adapter_selectors import EVERY_BLOCK, BlockSet, block_of
 from harness.verdicts.reading import Measured
 from harness.verdicts.verdict import MissingEvidence
@@ -51,6 +51,10 @@ def read_series(measured: Measured, experiment: str, measure: Measure) -> Series
     Raises MissingEvidence for a block that the model lacks or that was not measured exactly once, for a set without a
     block, and for norms that do not grow from block to block where increments are asked for.
     """
+    if isinstance(measure, Spread):
+        raise TypeError(
+            f"the {measure} is one number, not one a block: compare it with another by AdapterRatio"
+        )
     on = measure.rows.on
     rows = measured.rows(experiment, measure.at(EVERY_BLOCK).rows, measure.metric)
     floor = measured.table(experiment).floor_nats if measure.metric == "kl_nats" else 0.0

@@ -85,7 +85,7 @@ def judge_recovery(criterion: AdapterRecovery, measured: Measured) -> Finding:
         value=1.0 - float(means.value[worst]) / base,
         low=low,
         high=high,
-        unit=f"of the way from base to adapted{criterion.whose}",
+        unit=f"of the way {criterion.way}{criterion.whose}",
     )
     return Finding(
         verdict=verdict,
@@ -100,7 +100,10 @@ def judge_depth(criterion: RecoveryDepth, measured: Measured) -> Finding:
     found = _read(criterion, measured)
     if isinstance(found, Finding):
         return found
-    value, draws = _depths(criterion, found)
+    than = None if criterion.than is None else _read(criterion.other, measured)
+    if isinstance(than, Finding):
+        return than
+    value, draws = _depths(criterion, found, than)
     if np.isnan(value):
         return undecided(
             f"Over all blocks the contributions recover nothing that half could be of. {found.said}"
@@ -109,10 +112,18 @@ def judge_depth(criterion: RecoveryDepth, measured: Measured) -> Finding:
     edges = [(edge, sign) for edge, sign in bounds if edge is not None]
     holds = [2 * bootstrap_p(~(sign * (draws - edge) >= -ROUNDING)) for edge, sign in edges]
     fails = [2 * len(edges) * bootstrap_p(~(sign * (draws - edge) < -ROUNDING)) for edge, sign in edges]
-    own = _depths_by_seed(criterion, found)
+    own = _depths_by_seed(criterion, found, than)
     own_excess = np.stack([sign * (own - edge) for edge, sign in edges], axis=1)
     verdict, p, split = decide_in_each(holds, fails, own_excess, np.repeat(own[:, None], len(edges), axis=1))
-    estimate = _estimate(value, draws, found.clusters)
+    estimate = _estimate(value, draws, found.clusters, least=0.0 if than is None else -1.0)
+    if than is not None:
+        return Finding(
+            verdict=verdict,
+            sentence=f"{criterion.level:.0%} of the recovery{criterion.whose} of {criterion.rows} is reached later "
+            f"than with it {criterion.than}, by {estimate} ({say_p(p)}).{split} {found.said}",
+            estimate=estimate,
+            p_value=p,
+        )
     n = measured.n_layers
     where = "in no block" if value == 1.0 else f"at L{round(value * n)} of {n}"
     return Finding(
@@ -159,15 +170,17 @@ def judge_depths_agree(criterion: RecoveryDepthsAgree, models: Mapping[str, Meas
 
 
 def _read(criterion: OfRecovery, measured: Measured) -> Carried | Finding:
-    """The rows and the base on the prompts above the gate; or why there is nothing to carry over."""
+    """The rows and the base on the prompts above the gate; or why there is nothing to carry over.
+
+    Where the base is brought back, the adapted model stands for the base and the base for the adapted model.
+    """
     every = replace(criterion.rows, blocks=EVERY_BLOCK)
     gain = isinstance(criterion, AdapterRecovery) and criterion.take == "gain"
     select = every if gain else criterion.rows
     rows = read_series(measured, criterion.experiment, Measure(rows=select, metric=criterion.metric))
     kl = criterion.metric == "kl_nats"
-    base = read_series(
-        measured, criterion.experiment, Measure(rows=replace(every, on=On.NONE), metric=criterion.metric)
-    )
+    start = replace(every, on=On.WHOLE if every.on.is_back else On.NONE)
+    base = read_series(measured, criterion.experiment, Measure(rows=start, metric=criterion.metric))
     whole = base if kl else _adapted(criterion, measured)
     if problem := rows.problem or base.problem or whole.problem:
         return invalid(problem)
@@ -189,7 +202,7 @@ def _read(criterion: OfRecovery, measured: Measured) -> Carried | Finding:
     way = sample(Clusters.of(kept), moved[None, on], criterion.metric)
     if not kl and min(2 * way.p_above(0, 0.0), 2 * way.p_below(0, 0.0)) > ALPHA:
         return undecided(
-            f"From base to adapted it is {way.estimate(0)}: no way of which to take a share. {said}"
+            f"{criterion.way.capitalize()} it is {way.estimate(0)}: no way of which to take a share. {said}"
         )
     side = float(np.sign(way.value[0]))
     return Carried(
@@ -203,10 +216,14 @@ def _read(criterion: OfRecovery, measured: Measured) -> Carried | Finding:
 
 
 def _adapted(criterion: OfRecovery, measured: Measured) -> Series:
-    """The adapted model's own run: measured as such, or as the last block of a curve, which is it.
+    """The adapted model's own run: measured as such, or as the last block of a curve, which is it; the base's, of rows
+    that bring it back.
 
     Raises MissingEvidence where there is neither.
     """
+    if criterion.rows.on.is_back:
+        own = replace(criterion.rows, on=On.NONE, blocks=EVERY_BLOCK)
+        return read_series(measured, criterion.experiment, Measure(rows=own, metric=criterion.metric))
     last = replace(criterion.rows, blocks=BlockSet(layers=(-1,)))
     found = [replace(criterion.rows, on=On.WHOLE, blocks=EVERY_BLOCK)]
     found += [replace(last, on=on) for on in (On.LAST, On.ONLY_UP_TO)]
@@ -236,16 +253,40 @@ def _lost(criterion: AdapterRecovery, found: Carried) -> tuple[Float[np.ndarray,
 
 
 def _depths(
-    criterion: RecoveryDepth | RecoveryDepthsAgree, found: Carried
+    criterion: RecoveryDepth | RecoveryDepthsAgree, found: Carried, than: Carried | None = None
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
-    """The depth, observed and in each resample; NaN where contributions sum to nothing."""
-    means = sample(found.clusters, np.vstack([found.rows, found.base]), criterion.metric)
-    depth = _depths_of(criterion, np.vstack([means.value, means.draws]))
+    """The depth, or how much later it is than another, observed and in each resample; NaN where contributions sum to
+    nothing.
+    """
+    means = sample(found.clusters, _stacked(found, than), criterion.metric)
+    depth = _apart(criterion, np.vstack([means.value, means.draws]), than)
     return float(depth[0]), depth[1:]
 
 
-def _depths_by_seed(criterion: RecoveryDepth, found: Carried) -> Float[np.ndarray, " trainings"]:
-    return _depths_of(criterion, seed_means(np.vstack([found.rows, found.base]), found.prompts, found.seeds))
+def _depths_by_seed(
+    criterion: RecoveryDepth, found: Carried, than: Carried | None
+) -> Float[np.ndarray, " trainings"]:
+    return _apart(criterion, seed_means(_stacked(found, than), found.prompts, found.seeds), than)
+
+
+def _stacked(found: Carried, than: Carried | None) -> Float[np.ndarray, "rows prompts"]:
+    """All that depths are read from, resampled together. Raises MissingEvidence where prompts differ."""
+    parts = [found] if than is None else [found, than]
+    if any(part.prompts != found.prompts for part in parts):
+        raise MissingEvidence("there and back, other prompts are moved: measure both with one adapter")
+    return np.vstack([values for part in parts for values in (part.rows, part.base)])
+
+
+def _apart(
+    criterion: RecoveryDepth | RecoveryDepthsAgree,
+    means: Float[np.ndarray, "resamples rows"],
+    than: Carried | None,
+) -> Float[np.ndarray, " resamples"]:
+    if than is None:
+        return _depths_of(criterion, means)
+    n = len(than.rows) + 1
+    depths = (_depths_of(criterion, part) for part in (means[:, :-n], means[:, -n:]))
+    return np.asarray(np.subtract(*depths))
 
 
 def _above_0(way: Float[np.ndarray, "resamples 1"]) -> Float[np.ndarray, "resamples 1"]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.adapters.values import Adapted, Graft, Kind
-from harness.edits import Probe, format_layers
+from harness.edits import Probe, Stream, format_layers, zero
 
 
 class On(StrEnum):
-    """What of an adapter is on. All but the first two name one block each, the last one touched."""
+    """What of an adapter is on, or done to its run. All but the first two name one block each, the last one touched."""
 
     WHOLE = "wholly on"
     NONE = "in no block"
@@ -20,6 +20,11 @@ class On(StrEnum):
     OFF_UP_TO = "off from L0 to a block"
     CONTRIBUTION = "grafted by what one block of its run adds"
     LAST = "grafted by the last token's stream after one block of its run"
+    ANOTHERS_LAST = "grafted by the last token's stream after one block of its run on another prompt"
+    STREAM_BACK = "undone by the base's whole stream after one block"
+    CONTRIBUTION_BACK = "undone by what one block of the base's run adds"
+    LAST_BACK = "undone by the last token's stream after one block of the base's run"
+    WITHOUT_MLP = "wholly on, the MLP of one block zeroed"
 
     @property
     def names_a_block(self) -> bool:
@@ -29,7 +34,17 @@ class On(StrEnum):
     @property
     def is_curve(self) -> bool:
         """Whether each row holds what the one before it holds: blocks from L0 on, or the stream that they made."""
-        return self in (On.ONLY_UP_TO, On.OFF_UP_TO, On.LAST)
+        return self in (On.ONLY_UP_TO, On.OFF_UP_TO, On.LAST, On.STREAM_BACK, On.LAST_BACK)
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the base's activations are brought into the adapted run: such rows are compared with the base."""
+        return self in (On.STREAM_BACK, On.CONTRIBUTION_BACK, On.LAST_BACK)
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the adapted model is edited."""
+        return self is On.WITHOUT_MLP
 
     def holds(self, probe: Adapted) -> bool:
         """Whether the row is of this state, compared with what such a row is compared with."""
@@ -52,6 +67,16 @@ class On(StrEnum):
                 return probe.graft is Graft.CONTRIBUTION and against_whole
             case On.LAST:
                 return probe.graft is Graft.LAST and against_whole
+            case On.ANOTHERS_LAST:
+                return probe.graft is Graft.ANOTHERS_LAST and against_whole
+            case On.STREAM_BACK:
+                return plain and bool(off) and off == tuple(range(len(off))) and not against_whole
+            case On.CONTRIBUTION_BACK:
+                return probe.graft is Graft.CONTRIBUTION and probe.into == "adapted" and not against_whole
+            case On.LAST_BACK:
+                return probe.graft is Graft.LAST and probe.into == "adapted" and not against_whole
+            case On.WITHOUT_MLP:
+                return probe.edit is not None and probe.edit == zero(Stream.MLP_OUT, probe.edit.layers[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +151,7 @@ class AdapterRows:
         return not self.on.names_a_block or block_of(probe) in self.blocks.of(n_layers)
 
     def _is_mine(self, probe: Adapted) -> bool:
-        if len(probe.parts) != 1 or probe.edit is not None:
+        if len(probe.parts) != 1 or (probe.edit is not None) != self.on.is_edited:
             return False
         if probe.modules is not None or probe.rank is not None or probe.merge != "sum":
             return False

@@ -22,8 +22,10 @@ from harness.verdicts.adapter_criteria import (
     BlockCorrelation,
     ConstantSpread,
     MedianSide,
+    Spread,
 )
 from harness.verdicts.adapter_reading import Series, read_series
+from harness.verdicts.adapter_spread import judge_spread_ratio
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.trainings import decide_in_each, seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
@@ -38,6 +40,8 @@ def judge_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
 
     One row beyond refutes (Bonferroni). In each training as well; of constants, in every training or in none.
     """
+    if isinstance(criterion.part, Spread):
+        return judge_spread_ratio(criterion, measured)
     part, of = (read_series(measured, criterion.experiment, m) for m in (criterion.part, criterion.of))
     if problem := part.problem or of.problem:
         return invalid(problem)

@@ -15,6 +15,7 @@ from harness.verdicts.adapter_criteria import (
     MedianSide,
     RecoveryDepth,
     RecoveryDepthsAgree,
+    Spread,
 )
 from harness.verdicts.adapter_set_criteria import RecipeBeats
 from harness.verdicts.arithmetic_criteria import Arithmetic
@@ -149,6 +150,7 @@ __all__ = [
     "SpotOutweighs",
     "SpotPeak",
     "SpotRatio",
+    "Spread",
     "StableOverSeeds",
     "SteeringFalls",
     "SteeringGain",

@@ -1,0 +1,37 @@
+"""Adapters of each rank, block by block: what their own part in each does, and each MLP under them. No torch.
+
+The atlas zeroed the MLP of L0 under adapters of five ranks, and put what that did beside what all MLPs did. Here every
+MLP is zeroed under each of them, on held-out prompts of the adapters' own family, and beside it the adapter is switched
+off in each block alone.
+"""
+
+from __future__ import annotations
+
+from harness.adapters.values import Adapted, Part
+from harness.anatomy import Anatomy
+from harness.edits import Probe, Stream, zero
+from harness.experiments.adapters import JSON, RECIPES_BY_RANK
+from harness.experiments.definition import Experiment
+from harness.protocols import Protocol
+
+
+def _rank_blocks(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
+    blocks = range(anatomy.n_layers)
+    states = [(Part(family=JSON, recipe=recipe),) for recipe in RECIPES_BY_RANK]
+    return (
+        *(Adapted(parts=on, off=(b,), against="whole") for on in states for b in blocks),
+        *(Adapted(parts=on, edit=zero(Stream.MLP_OUT, b), against="whole") for on in states for b in blocks),
+    )
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="adapter_rank_blocks",
+        probes=_rank_blocks,
+        adapters=True,
+        held_out=True,
+        families=(JSON,),
+        protocols=(Protocol.SOUND,),
+        prompts_per_family=24,
+    ),
+)
