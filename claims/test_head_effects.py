@@ -7,7 +7,7 @@ each scale where it wrote "head": 64 channels of the attention's output in six b
 Two prompts a family decide nothing about single heads: the cards on resample ablation need the seeds together.
 """
 
-from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.claim import EVERY_MODEL, MEASURED, Claim, Protocol, Published
 from harness.edits import Stream
 from harness.experiments import MEAN, RESAMPLE, find_experiment
 from harness.verdicts.criteria import (
@@ -236,6 +236,27 @@ CLAIMS = (
         },
         published=(Published(value="0.2% to 7.4%", unit="", what="37-fold", source="comparison page"),),
         note="As head-scale-22x.",
+    ),
+    Claim(
+        id="xfam-head-share",
+        sentence="From SmolLM2-135M to Gemma 3 270M the strongest head's share of the strongest block grows five-fold or "
+        "more, as the atlas saw from 0.5B to 1.5B.",
+        source="this suite: the control of cmp-head-share, another family in place of another size",
+        falsified_by="the share falling, or growing by less",
+        models=MEASURED,
+        joint=True,
+        criteria={
+            SOUND: (
+                ShareChange(
+                    model_a=MEASURED[0],
+                    model_b=MEASURED[1],
+                    part=STRONGEST_HEAD,
+                    whole=STRONGEST_BLOCK,
+                    factor=5.0,
+                    rationale="as for cmp-head-share",
+                ),
+            )
+        },
     ),
     Claim(
         id="head-specialist-exists",

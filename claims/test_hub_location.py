@@ -5,7 +5,7 @@ every other block. `published` removes a block by erasing the residual stream af
 around it.
 """
 
-from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.claim import EVERY_MODEL, MEASURED, Claim, Protocol, Published
 from harness.verdicts.criteria import (
     CellWithin,
     ExtremeLayer,
@@ -453,6 +453,26 @@ CLAIMS = (
             )
         },
         note="Under the published operator the difference is only that one model has biases.",
+    ),
+    Claim(
+        id="xfam-small-profiles-differ",
+        sentence="Two models of like size from two families, SmolLM2-135M and Gemma 3 270M, differ in where removal "
+        "hurts.",
+        source="this suite: the claim about architectures, of the two models that were measured",
+        falsified_by="profiles over relative depth that agree within prompt noise",
+        models=MEASURED,
+        joint=True,
+        criteria={
+            SOUND: (
+                ProfilesDiffer(
+                    model_a=MEASURED[0],
+                    model_b=MEASURED[1],
+                    tolerance=0.1,
+                    rationale="as for xfam-architecture-specific",
+                ),
+            )
+        },
+        note="What two families of like size differ by, two sizes of one family may differ by without size being why.",
     ),
     Claim(
         id="coder-hub",

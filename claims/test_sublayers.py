@@ -9,7 +9,7 @@ The atlas zeroed MLPs, on other prompts at each scale, and what it called mean a
 were zero and noise: a hook that handled tuples alone.
 """
 
-from harness.claim import EVERY_MODEL, Claim, Protocol, Published
+from harness.claim import EVERY_MODEL, MEASURED, Claim, Protocol, Published
 from harness.edits import Stream
 from harness.experiments import CLEAN, CORRUPT, MEAN, NOISE, RESAMPLE
 from harness.verdicts.criteria import (
@@ -221,6 +221,52 @@ CLAIMS = (
                     ),
                     factor=1.0,
                     rationale="growth, without a margin",
+                ),
+            )
+        },
+    ),
+    Claim(
+        id="xfam-mlp-share",
+        sentence="From SmolLM2-135M to Gemma 3 270M the strongest MLP's share of the strongest block falls by half or "
+        "more, as the atlas saw from 0.5B to 1.5B.",
+        source="this suite: the control of cmp-mlp-share, another family in place of another size",
+        falsified_by="the share growing, or falling by less",
+        models=MEASURED,
+        joint=True,
+        criteria={
+            SOUND: (
+                ShareChange(
+                    model_a=MEASURED[1],
+                    model_b=MEASURED[0],
+                    part=STRONGEST_MLP,
+                    whole=STRONGEST_BLOCK,
+                    factor=2.0,
+                    rationale="as for cmp-mlp-share",
+                ),
+            )
+        },
+        note="Where it holds, a share that falls by half between two models says nothing yet of scale.",
+    ),
+    Claim(
+        id="xfam-inversion",
+        sentence="From SmolLM2-135M to Gemma 3 270M work shifts from MLPs to attention.",
+        source="this suite: the control of cmp-inversion, another family in place of another size",
+        falsified_by="the summed effect of attention over that of MLPs not growing",
+        models=MEASURED,
+        joint=True,
+        criteria={
+            SOUND: (
+                ShareChange(
+                    model_a=MEASURED[0],
+                    model_b=MEASURED[1],
+                    part=Part(
+                        experiment="sublayer_sweep", select=Sublayer(stream=Stream.ATTN_OUT), take="sum"
+                    ),
+                    whole=Part(
+                        experiment="sublayer_sweep", select=Sublayer(stream=Stream.MLP_OUT), take="sum"
+                    ),
+                    factor=1.0,
+                    rationale="as for cmp-inversion",
                 ),
             )
         },

@@ -36,6 +36,8 @@ class EveryModel:
 
 
 EVERY_MODEL: Final = EveryModel()
+MEASURED: Final = ("smollm2_135m", "gemma3_270m")
+"""The models whose evidence is recorded here, the smaller first: what claims that compare two can be judged of."""
 
 Expected = Verdict | Mapping[str, Verdict]
 """One verdict for all models, or one per model id with '*' for the others."""
