@@ -245,6 +245,7 @@ CLAIMS = (
                 ),
             )
         },
+        borderline={SOUND: MEASURED},
         note="Where it holds, a share that falls by half between two models says nothing yet of scale.",
     ),
     Claim(
