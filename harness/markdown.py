@@ -283,7 +283,7 @@ def _said_of(section: Section) -> str:
     if claim.published:
         figures = "; ".join(f"{p.what} {p.value} {p.unit}".strip() for p in claim.published)
         said.append(f"**Published**: {figures}.")
-    if claim.untestable is None:
+    if claim.untestable is None and not claim.from_figures:
         said.append(f"**Falsified by** {claim.falsified_by}.")
     if claim.note:
         like = section.judged_as.id if section.judged_as else ""
@@ -309,7 +309,7 @@ def _not_run_line(section: Section) -> str:
     """One line for all models that were not run; '' where all were."""
     rows = section.not_run
     if section.claim.untestable is not None:
-        return f"Not testable ({', '.join(_models(row) for row in rows)}): {section.claim.untestable}."
+        return f"Not testable ({', '.join(_models(row) for row in rows)}): {section.claim.untestable.rstrip('.')}."
     parts = []
     if waiting := ", ".join(_models(row) for row in rows if row.missing):
         parts.append(f"Not run: {waiting} ([what they need](#not-run)).")
