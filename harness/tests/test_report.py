@@ -293,11 +293,12 @@ def test_supersession_is_linked_both_ways(text: str) -> None:
     assert f"- [{WRONG_HUB.sentence}](#hub-l1) Now: [{HUB.sentence}](#hub-l2)" in revised
 
 
-def test_one_side_of_a_supersession_is_enough() -> None:
-    old, new = (
-        card("old", models=BOTH, untestable="x"),
-        card("new", models=BOTH, untestable="x", supersedes=("old",)),
-    )
+@pytest.mark.parametrize(
+    ("of_old", "of_new"), [({}, {"supersedes": ("old",)}), ({"superseded_by": ("new",)}, {})]
+)
+def test_one_side_of_a_supersession_is_enough(of_old: dict[str, object], of_new: dict[str, object]) -> None:
+    old = card("old", models=BOTH, untestable="x", **of_old)
+    new = card("new", models=BOTH, untestable="x", **of_new)
     rows = Judge(Recorded(root=Path("nowhere"))).chapter([old, new], [ABSENT])
     first, second = contents({"A": rows}, [ABSENT]).sections
     assert (first.replaced_by, second.replaces) == ((new,), (old,))
