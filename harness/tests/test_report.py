@@ -305,8 +305,9 @@ def test_one_side_of_a_supersession_is_enough(of_old: dict[str, object], of_new:
 
 
 @pytest.mark.parametrize("which", ["made up", "committed"])
-def test_tables_fit_on_a_phone(which: str, text: str) -> None:
-    shown = text if which == "made up" else COMMITTED.read_text(encoding="utf-8")
+def test_tables_fit_on_a_phone(which: str, request: pytest.FixtureRequest) -> None:
+    committed = which == "committed"
+    shown = COMMITTED.read_text(encoding="utf-8") if committed else request.getfixturevalue("text")
     assert sum(line.startswith("|") for line in shown.splitlines()) > 10
     assert too_wide(shown) == []
 
