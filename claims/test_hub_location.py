@@ -434,6 +434,9 @@ CLAIMS = (
             Published(value="tie", unit="", what="24 equal values a task, read as hub L0", source=PHASE_2),
         ),
         note="The atlas tested the 1.7B model; the 135M model of the same family stands beside it.",
+        artifact="The published test wipes out all that the model has worked out so far, and this model then gives "
+        "one and the same empty answer wherever that is done. When blocks are only left out, one at a time, "
+        "one of them matters far more than the rest.",
     ),
     Claim(
         id="xfam-architecture-specific",

@@ -41,6 +41,9 @@ CLAIMS = (
             for p in (PUBLISHED, SOUND)
         },
         expected={PUBLISHED: SUPPORTED, SOUND: REFUTED},
+        artifact="The published test does not leave a block out: it wipes out all that the model has worked out up "
+        "to there, and the answer survives that nowhere. When a block is really left out, there are blocks "
+        "without which most of the likeliest next words stay the same.",
     ),
     Claim(
         id="skip-all-scales",
@@ -72,6 +75,9 @@ CLAIMS = (
         },
         published=(Published(value=0.0, unit="share", what="top-5 overlap, all sets", source=PHASE_2),),
         note="False in the atlas's raw results too: 10% and 2.9% at 1.5B, 15% for the middle third at 3B.",
+        artifact="The published test does not pass over the blocks of a set: it wipes out all that the model has "
+        "worked out up to the last of them, so every set looks deadly. When blocks are really passed over, "
+        "some choices leave most of the likeliest next words as they were.",
     ),
     Claim(
         id="skip-0_5b-all-fatal",

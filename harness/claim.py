@@ -21,10 +21,22 @@ from harness.verdicts.criteria import (
 )
 from harness.verdicts.verdict import OF_FIGURES, Verdict
 
+ARTIFACT_LENGTH: Final = 320
+
 _ID = re.compile(r"[a-z0-9_.-]+")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-__all__ = ["EVERY_MODEL", "Claim", "EveryModel", "Expected", "InvalidClaim", "Protocol", "Published"]
+__all__ = [
+    "ARTIFACT_LENGTH",
+    "EVERY_MODEL",
+    "Claim",
+    "EveryModel",
+    "Expected",
+    "InvalidClaim",
+    "Protocol",
+    "Published",
+]
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,9 @@ class Claim:
     superseded_by: tuple[str, ...] = ()
     untestable: str | None = None
     note: str = ""
+    artifact: str = ""
+    """Why it holds under `published` and falls under `sound`, once it does: two sentences of at most ARTIFACT_LENGTH
+    characters in all, for a reader who knows neither the method nor the field."""
 
     def __post_init__(self) -> None:
         for problem in _problems(self):
@@ -138,8 +153,22 @@ def _problems(claim: Claim) -> list[str]:
         problems.append(f"expects a verdict under {', '.join(unknown)}, for which it has no criteria")
     if claim.id in (*claim.supersedes, *claim.superseded_by):
         problems.append("supersedes itself")
+    if claim.artifact:
+        problems += _artifact_problems(claim)
     of_kind = _figures_problems(claim) if claim.from_figures else _criteria_problems(claim)
     return problems + of_kind + _expected_problems(claim)
+
+
+def _artifact_problems(claim: Claim) -> list[str]:
+    problems = []
+    if set(claim.criteria) != set(Protocol):
+        problems.append("explains an artifact, which only a claim judged under both protocols can be")
+    ends = len(_SENTENCE_END.findall(claim.artifact))
+    if ends != 2 or not _SENTENCE_END.search(claim.artifact[-1]):
+        problems.append(f"artifact has {ends} full stops: write two sentences")
+    if len(claim.artifact) > ARTIFACT_LENGTH:
+        problems.append(f"artifact has {len(claim.artifact)} characters, more than {ARTIFACT_LENGTH}")
+    return problems
 
 
 def _criteria_problems(claim: Claim) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +23,25 @@ from harness.store import Recorded, write_atomic
 from harness.verdicts.arithmetic import judge_figures
 from harness.verdicts.verdict import OF_FIGURES, Judgement, MissingEvidence, Verdict, not_run
 
+ARTIFACT = "**artifact**"
+"""How a row reads that is supported as published and refuted as sound."""
+
 
 class NoEvidence(LookupError):
     """A cell that has no usable record; the text says why."""
+
+
+class UnexplainedArtifact(LookupError):
+    """The report is written, and a claim that is read as an artifact in it has a card that does not explain why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A table that a claim reads and that cannot be used, and why."""
+
+    model: str
+    experiment: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +54,8 @@ class Row:
     seeds: tuple[int, ...] = ()
     agreement: Mapping[Protocol, str] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    """What kept a protocol from being judged, each table once."""
 
     def verdict(self, protocol: Protocol) -> str:
         """The verdict under a protocol, '-' where the claim is not judged under it."""
@@ -60,7 +78,7 @@ class Row:
         pair = (published.verdict if published else None, sound.verdict if sound else None)
         match pair:
             case (Verdict.SUPPORTED, Verdict.REFUTED):
-                return "**artifact**"
+                return ARTIFACT
             case (_, Verdict.SUPPORTED) | (Verdict.SUPPORTED, None):
                 return "holds"
             case (Verdict.NOT_RUN, Verdict.REFUTED):
@@ -134,6 +152,7 @@ class Judge:
             reason = not_run(f"not testable: {claim.untestable}")
             return Row(claim=claim, models=(spec.id,), judgements={Protocol.SOUND: reason})
         judgements, agreement, used = {}, {}, []
+        missing: list[Missing] = []
         for protocol in claim.criteria:
             try:
                 judgements[protocol], agreement[protocol] = self._pooled(claim, chapter, spec.id, protocol)
@@ -141,6 +160,7 @@ class Judge:
                     used += [self.evidence(spec.id, name, protocol, seed) for seed in self.seeds]
             except NoEvidence as reason:
                 judgements[protocol] = not_run(f"{reason}; {how_to_run(spec)}")
+                missing += self._missing(spec.id, claim, protocol)
             except MissingEvidence as reason:
                 judgements[protocol] = not_run(f"the card does not fit this model: {reason}")
         return Row(
@@ -150,6 +170,7 @@ class Judge:
             seeds=self.seeds,
             agreement=agreement,
             evidence=tuple(used),
+            missing=tuple(dict.fromkeys(missing)),
         )
 
     def _pooled(
@@ -184,19 +205,26 @@ class Judge:
         assert isinstance(claim.models, tuple)
         judgements: dict[Protocol, Judgement] = {}
         used: list[Evidence] = []
+        lacking: list[Missing] = []
         if claim.untestable is not None:
             judgements[Protocol.SOUND] = not_run(f"not testable: {claim.untestable}")
         for protocol in claim.criteria:
             missing = [m for m in claim.models if not self._has(m, claim, protocol)]
             if missing:
                 judgements[protocol] = not_run(f"needs evidence of {', '.join(missing)}")
+                lacking += [gap for model in missing for gap in self._missing(model, claim, protocol)]
             else:
                 judgements[protocol] = assess_joint(claim, protocol, self.seeds, self.evidence)
                 for model in claim.models:
                     for name in claim.experiments(protocol):
                         used += [self.evidence(model, name, protocol, seed) for seed in self.seeds]
         return Row(
-            claim=claim, models=claim.models, judgements=judgements, seeds=self.seeds, evidence=tuple(used)
+            claim=claim,
+            models=claim.models,
+            judgements=judgements,
+            seeds=self.seeds,
+            evidence=tuple(used),
+            missing=tuple(dict.fromkeys(lacking)),
         )
 
     def _has(self, model: str, claim: Claim, protocol: Protocol) -> bool:
@@ -205,6 +233,17 @@ class Judge:
         except NoEvidence:
             return False
         return True
+
+    def _missing(self, model: str, claim: Claim, protocol: Protocol) -> list[Missing]:
+        """Every table that the claim reads and that is not at hand, with the first reason of each."""
+        found = []
+        for name in claim.experiments(protocol):
+            try:
+                for seed in self.seeds:
+                    self.evidence(model, name, protocol, seed)
+            except NoEvidence as reason:
+                found.append(Missing(model=model, experiment=name, reason=str(reason)))
+        return found
 
     def _require(self, model: str, claim: Claim, protocol: Protocol) -> None:
         """Raise NoEvidence, with the first reason, unless every table the claim reads is at hand."""
@@ -227,15 +266,20 @@ def _agreement(pooled: Verdict, alone: Sequence[Verdict]) -> str:
 
 
 def how_to_run(spec: ModelSpec) -> str:
+    """The command that would run a model's cells, and for a hub model where its weights are."""
+    weights = f"weights: {spec.source.repo}; " if isinstance(spec.source, HubRepo) else ""
+    return f"{weights}run `{command_to_run(spec)}`"
+
+
+def command_to_run(spec: ModelSpec) -> str:
     """The command that would run a model's cells."""
     match spec.source:
         case HubRepo():
-            command = f"pytest claims --model {spec.id} --download --device cuda --record"
-            return f"weights: {spec.source.repo}; run `{command}`"
+            return f"pytest claims --model {spec.id} --download --device cuda --record"
         case LocalDir():
-            return f"run `pytest claims --model-path {spec.id}=DIR --record`"
+            return f"pytest claims --model-path {spec.id}=DIR --record"
         case _:
-            return f"run `pytest claims --model {spec.id} --download --record`"
+            return f"pytest claims --model {spec.id} --download --record"
 
 
 def write_report(
@@ -249,9 +293,12 @@ def write_report(
 ) -> Path:
     """Judge the recorded evidence, write the report and figures beside the evidence; the report's path.
 
-    `known` are judgements of this same recorded evidence.
+    `known` are judgements of this same recorded evidence. Raises UnexplainedArtifact, the report being written, where
+    a claim is an artifact on a registered model and its card does not say why; a model given by path says so in its
+    row.
     """
     from harness.figures import FIGURES, draw
+    from harness.models import known_models
 
     recorded = Recorded(root=evidence_dir)
     judge = Judge(recorded, seeds, known)
@@ -265,7 +312,23 @@ def write_report(
                     Figure(path=target, words=f"{spec.title}: {kind.caption}", chapter=kind.chapter)
                 )
     write_atomic(path, render(rows, specs, figures, evidence_dir=evidence_dir, path=path).encode())
+    registered = {spec.id for spec in known_models()}
+    require_explanations([row for chapter in rows.values() for row in chapter], registered)
     return path
+
+
+def require_explanations(rows: Iterable[Row], registered: Collection[str]) -> None:
+    """Raise UnexplainedArtifact, naming the cards, where an artifact on one of these models has no explanation."""
+    silent = dict.fromkeys(
+        row.claim.id
+        for row in rows
+        if row.reading == ARTIFACT and not row.claim.artifact and set(row.models) & set(registered)
+    )
+    if silent:
+        raise UnexplainedArtifact(
+            f"{', '.join(silent)}: read as an artifact, and the card does not say why it holds as published and "
+            "falls as sound; write two sentences for it (Claim.artifact)"
+        )
 
 
 def render(
@@ -277,13 +340,9 @@ def render(
     path: Path,
 ) -> str:
     """The report as Markdown."""
-    from harness.markdown import chapter_section, overview
+    from harness.markdown import write
 
-    link = Linker(evidence_dir, path)
-    parts = [overview([row for chapter in rows.values() for row in chapter], specs, figures, link)]
-    for name, chapter in rows.items():
-        parts.append(chapter_section(name, chapter, specs, figures, link))
-    return "\n".join(parts)
+    return write(rows, specs, figures, Linker(evidence_dir, path))
 
 
 class Linker:

@@ -12,6 +12,7 @@ from harness.verdicts.verdict import Verdict
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
 HUB = HubIs(layer=2, rationale="a test")
 JOINT = HubsAt(layers={"a": 1, "b": 2}, rationale="a test")
+BOTH = {"criteria": {PUBLISHED: (HUB,), SOUND: (HUB,)}}
 STABLE = StableOverSeeds(rationale="a test")
 
 
@@ -51,6 +52,11 @@ def claim(**more):
             "compares b, which models leaves out",
         ),
         ({"criteria": {SOUND: (STABLE,)}}, "over_seeds must be True"),
+        ({"artifact": "One. Two."}, "judged under both protocols"),
+        ({**BOTH, "artifact": "Only one."}, "artifact has 1 full stops: write two sentences"),
+        ({**BOTH, "artifact": "One. Two. Three."}, "artifact has 3 full stops"),
+        ({**BOTH, "artifact": "One. Two? three"}, "write two sentences"),
+        ({**BOTH, "artifact": f"One. {'x' * 315}."}, "artifact has 321 characters, more than 320"),
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused_by_name(wrong, message):
@@ -100,3 +106,8 @@ def test_importing_a_card_loads_neither_torch_nor_numpy():
     code = f"import sys, harness.claim; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", ["", "One. Two.", "One, at 0.5 of it. Is it two?", f"One. {'x' * 314}."])
+def test_an_artifact_is_explained_in_two_short_sentences_or_not_at_all(text):
+    assert claim(**BOTH, artifact=text).artifact == text
