@@ -238,16 +238,26 @@ def how_to_run(spec: ModelSpec) -> str:
             return f"run `pytest claims --model {spec.id} --download --record`"
 
 
-def write_report(
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that is told, in CLAIMS.md and on the site: the rows by chapter, the models, the figures that were drawn."""
+
+    rows: Mapping[str, Sequence[Row]]
+    specs: Sequence[ModelSpec]
+    figures: Sequence[Figure]
+    evidence_dir: Path
+    judge: Judge
+
+
+def make_report(
     chapters: Mapping[str, Sequence[Claim]],
     specs: Sequence[ModelSpec],
     *,
     evidence_dir: Path,
-    path: Path,
     seeds: Sequence[int] = SEEDS,
     known: Mapping[Assessed, Verdicts] | None = None,
-) -> Path:
-    """Judge the recorded evidence, write the report and figures beside the evidence; the report's path.
+) -> Report:
+    """Judge the recorded evidence, and draw the figures beside it.
 
     `known` are judgements of this same recorded evidence.
     """
@@ -264,7 +274,27 @@ def write_report(
                 figures.append(
                     Figure(path=target, words=f"{spec.title}: {kind.caption}", chapter=kind.chapter)
                 )
-    write_atomic(path, render(rows, specs, figures, evidence_dir=evidence_dir, path=path).encode())
+    return Report(rows=rows, specs=specs, figures=figures, evidence_dir=evidence_dir, judge=judge)
+
+
+def write_report(
+    chapters: Mapping[str, Sequence[Claim]],
+    specs: Sequence[ModelSpec],
+    *,
+    evidence_dir: Path,
+    path: Path,
+    seeds: Sequence[int] = SEEDS,
+    known: Mapping[Assessed, Verdicts] | None = None,
+) -> Path:
+    """Judge the recorded evidence, write the report and figures beside the evidence; the report's path."""
+    report = make_report(chapters, specs, evidence_dir=evidence_dir, seeds=seeds, known=known)
+    return write_markdown(report, path)
+
+
+def write_markdown(report: Report, path: Path) -> Path:
+    """Write CLAIMS.md; its path."""
+    text = render(report.rows, report.specs, report.figures, evidence_dir=report.evidence_dir, path=path)
+    write_atomic(path, text.encode())
     return path
 
 
