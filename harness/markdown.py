@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from harness.calibration.power import RESULTS, power_of
 from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
+from harness.verdicts.arithmetic_criteria import Arithmetic
 from harness.verdicts.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
+    from harness.claim import Claim
     from harness.evidence import Evidence
+    from harness.published import Quantity
     from harness.report import Figure, Linker, Row
 
 HEADER = """# Claims
@@ -131,10 +134,15 @@ def _figures_table(row: Row) -> list[str]:
         f"{'yes' if f.verdict is Verdict.CONSISTENT else '**no**'}: {f.sentence}" for f in judgement.findings
     )
     lines += [f"| {' + '.join(row.models)} | {judgement.verdict} | {shown} |", ""]
-    used = {q.name: q for c in row.claim.criteria[Protocol.PUBLISHED] for q in c.figures.values()}  # type: ignore[union-attr]
     lines += ["<details><summary>Where the figures stand</summary>", ""]
-    lines += [f"- `{q.name}`: {q.what}; {q.source}." for q in used.values()]
+    lines += [f"- `{q.name}`: {q.what}; {q.source}." for q in figures_of(row.claim)]
     return [*lines, "", "</details>", ""]
+
+
+def figures_of(claim: Claim) -> list[Quantity]:
+    """The published figures that a claim is computed from, each once."""
+    criteria = [c for c in claim.criteria[Protocol.PUBLISHED] if isinstance(c, Arithmetic)]
+    return list({q.name: q for c in criteria for q in c.figures.values()}.values())
 
 
 def _power(card: str, link: Linker) -> list[str]:
@@ -144,33 +152,36 @@ def _power(card: str, link: Linker) -> list[str]:
 
 def _row_line(row: Row, link: Linker) -> str:
     published, sound = (row.judgements.get(p) for p in (Protocol.PUBLISHED, Protocol.SOUND))
-    sizes = [
-        f"{j.estimate.n_prompts} / {j.estimate.n_templates}"
-        for j in (published, sound)
-        if j is not None and j.estimate
-    ]
-    n = "; ".join(dict.fromkeys(sizes)) or _n(row)
     return (
-        f"| {' + '.join(row.models)} | {row.verdict(Protocol.PUBLISHED)} | {_effect(published)} "
-        f"| {row.verdict(Protocol.SOUND)} | {_effect(sound)} | {n} | {_agreement(row)} | {row.reading} "
+        f"| {' + '.join(row.models)} | {row.verdict(Protocol.PUBLISHED)} | {effect_text(published)} "
+        f"| {row.verdict(Protocol.SOUND)} | {effect_text(sound)} | {size_text(row)} | {agreement_text(row)} | {row.reading} "
         f"| {_trace(row, link)} |"
     )
 
 
-def _agreement(row: Row) -> str:
+def agreement_text(row: Row) -> str:
     """What the seeds give by themselves, naming the protocols where they differ."""
     if len(set(row.agreement.values())) == 1:
         return next(iter(row.agreement.values()))
     return "; ".join(f"{protocol} {said}" for protocol, said in row.agreement.items())
 
 
-def _n(row: Row) -> str:
+def size_text(row: Row) -> str:
+    """'360 / 158': prompts and templates of the estimates, and where there is none, of the evidence."""
+    sizes = [
+        f"{j.estimate.n_prompts} / {j.estimate.n_templates}"
+        for j in (row.judgements.get(p) for p in Protocol)
+        if j is not None and j.estimate
+    ]
+    if sizes:
+        return "; ".join(dict.fromkeys(sizes))
     prompts = {(p.seed, p.text) for e in row.evidence for p in e.effects.prompts}
     templates = {(p.family, p.template) for e in row.evidence for p in e.effects.prompts}
     return f"{len(prompts)} / {len(templates)}" if prompts else ""
 
 
-def _effect(judgement: Judgement | None) -> str:
+def effect_text(judgement: Judgement | None) -> str:
+    """'9.49 [8.94, 10.1] nats', '' where nothing was estimated."""
     if judgement is None or judgement.verdict is Verdict.NOT_RUN or judgement.estimate is None:
         return ""
     e = judgement.estimate
@@ -181,16 +192,26 @@ def _trace(row: Row, link: Linker) -> str:
     """Device and date of the newest record, and a link to each."""
     if not row.evidence:
         return ""
+    links = [
+        " ".join([name, *(f"[{e.question.seed}]({link.evidence(e)})" for e in records)])
+        for name, records in record_sets(row).items()
+    ]
+    return f"{measured_text(row)}: {'; '.join(links)}"
+
+
+def measured_text(row: Row) -> str:
+    """'CPU, 1 threads, float32, 2026-11-21': the newest record's. Raises ValueError where there is none."""
     newest = max(row.evidence, key=lambda e: str(e.provenance["date"]))
+    return f"{newest.provenance['device']}, {newest.question.dtype}, {newest.provenance['date']}"
+
+
+def record_sets(row: Row) -> dict[str, list[Evidence]]:
+    """The records behind a row by 'layer_sweep sound', the model before it in a row of several."""
     sets: dict[str, list[Evidence]] = {}
     for e in row.evidence:
         model = f"{e.question.model} " if len(row.models) > 1 else ""
         sets.setdefault(f"{model}{e.question.experiment} {e.question.protocol}", []).append(e)
-    links = [
-        " ".join([name, *(f"[{e.question.seed}]({link.evidence(e)})" for e in records)])
-        for name, records in sets.items()
-    ]
-    return f"{newest.provenance['device']}, {newest.question.dtype}, {newest.provenance['date']}: {'; '.join(links)}"
+    return sets
 
 
 def _findings(row: Row) -> list[str]:
