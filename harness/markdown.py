@@ -154,8 +154,8 @@ def _row_line(row: Row, link: Linker) -> str:
     published, sound = (row.judgements.get(p) for p in (Protocol.PUBLISHED, Protocol.SOUND))
     return (
         f"| {' + '.join(row.models)} | {row.verdict(Protocol.PUBLISHED)} | {effect_text(published)} "
-        f"| {row.verdict(Protocol.SOUND)} | {effect_text(sound)} | {size_text(row)} | {agreement_text(row)} | {row.reading} "
-        f"| {_trace(row, link)} |"
+        f"| {row.verdict(Protocol.SOUND)} | {effect_text(sound)} | {size_text(row)} "
+        f"| {agreement_text(row)} | {row.reading} | {_trace(row, link)} |"
     )
 
 

@@ -22,7 +22,7 @@ from harness.site import write_site
 from harness.store import Recorded
 from harness.tests.conftest import make_evidence
 from harness.verdicts.criteria import Arithmetic, EveryProbe, HubDepthIncreases, HubIs
-from harness.verdicts.selectors import Singles
+from harness.verdicts.selectors import EveryHead, Singles
 
 __all__ = ["make_evidence"]
 
@@ -33,9 +33,7 @@ MODELS = ("made_up", "second", "absent")
 SPECS = (
     ModelSpec(id="made_up", title="Made up", source=LocalDir(path=Path("/x")), license="none"),
     ModelSpec(id="second", title="Second", source=LocalDir(path=Path("/x")), license="none"),
-    ModelSpec(
-        id="absent", title="Absent", source=HubRepo(repo="Org/Absent", revision="abc"), license="none"
-    ),
+    ModelSpec(id="absent", title="Absent", source=HubRepo(repo="Org/Absent", revision="abc"), license="none"),
 )
 
 
@@ -86,6 +84,21 @@ CHAPTERS = {
     "2. Blocks": (
         card("every-block", criteria={p: (fatal(0.5),) for p in Protocol}, note=HOSTILE),
         card("some-effect", sentence=HOSTILE, criteria={SOUND: (fatal(0.01),)}),
+        card(
+            "a-head",
+            models=("made_up",),
+            criteria={
+                SOUND: (
+                    EveryProbe(
+                        experiment="head_sweep",
+                        select=EveryHead(),
+                        metric="kl_nats",
+                        at_least=0.05,
+                        rationale=WHY,
+                    ),
+                )
+            },
+        ),
         card("mood", models=("made_up",), untestable="it names no quantity"),
     ),
     "3. Sums": (card("right-sum", **sums(4.0, "made_up")), card("wrong-sum", **sums(5.0, "absent"))),
