@@ -13,6 +13,7 @@
   const chapters = all(".chapter").map((element) => ({
     element,
     slug: element.dataset.chapter,
+    figures: all("figure", element),
     claims: all(".claim", element).map((claim) => ({
       element: claim,
       search: claim.dataset.search,
@@ -53,6 +54,7 @@
     const state = readHash();
     const readings = state.reading ? state.reading.split(",") : [];
     const words = state.text.toLowerCase().split(/\s+/).filter(Boolean);
+    const narrow = state.protocol || state.verdict || state.reading || state.text; // then claims are looked for
     const facets = new Map();
     const count = (key) => facets.set(key, (facets.get(key) || 0) + 1);
     let rowsShown = 0;
@@ -89,6 +91,7 @@
         inChapter += visible.length;
       }
       chapter.element.hidden = !inChapter;
+      for (const figure of chapter.figures) figure.hidden = Boolean(narrow || (state.model && state.model !== figure.dataset.model));
     }
     status.textContent = `${claimsShown} ${claimsShown === 1 ? "claim" : "claims"}, ${rowsShown} ${rowsShown === 1 ? "row" : "rows"}`;
     document.getElementById("Nothing").hidden = rowsShown > 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class FigureView:
 
     path: Path
     file: str
+    model: str
     words: str
 
 
@@ -126,7 +128,8 @@ def page_view(report: Report, link: LinkTo) -> PageView:
         arithmetic=count_readings(row for row in rows if row.claim.from_figures),
         figures=tuple(figures[f.path] for f in report.figures if f.chapter is None),
         chapters=tuple(
-            _chapter(name, chapter, report, figures, link) for name, chapter in report.rows.items()
+            _chapter(name, report.rows[name], report, figures, link)
+            for name in sorted(report.rows, key=_by_number)
         ),
         models=(*titles.items(), *several),
         verdicts=tuple(str(v) for v in Verdict),
@@ -138,6 +141,12 @@ def page_view(report: Report, link: LinkTo) -> PageView:
 def slug(name: str) -> str:
     """'1. Hub location' -> '1-hub-location'."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """Numbered chapters in the order of their numbers, then the others."""
+    number = re.match(r"\d+", name)
+    return (int(number[0]), name) if number else (sys.maxsize, name)
 
 
 def _overview(measured: Sequence[Row], specs: Sequence[ModelSpec]) -> tuple[CountView, ...]:
@@ -239,8 +248,9 @@ def _record(evidence: Evidence, report: Report, link: LinkTo) -> tuple[str, str,
 
 
 def _figure(figure: Figure) -> FigureView:
-    file = f"figures/{figure.path.parent.name}/{figure.path.name}"
-    return FigureView(path=figure.path, file=file, words=figure.words)
+    model = figure.path.parent.name
+    file = f"figures/{model}/{figure.path.name}"
+    return FigureView(path=figure.path, file=file, model=model, words=figure.words)
 
 
 def _provenance(rows: Iterable[Row]) -> str:

@@ -147,6 +147,16 @@ def test_a_link_to_a_claim_shows_it_whatever_was_filtered(site: Site, look: Seen
     assert bar <= top < 900
 
 
+def test_figures_of_a_chapter_step_aside_for_a_search(site: Site, look: Seen) -> None:
+    look.open(f"{site.page.as_uri()}#model=made_up")
+    heads = look.page.locator(".chapter figure[data-model=made_up]")
+    assert heads.is_visible()
+    look.page.select_option("#Filter [name=model]", "second")
+    assert not heads.is_visible()
+    look.open(f"{site.page.as_uri()}#model=made_up&reading=holds")
+    assert not heads.is_visible()
+
+
 def test_hostile_text_is_shown_as_text(site: Site, look: Seen) -> None:
     look.page.on("dialog", lambda dialog: look.errors.append(dialog.message))
     look.open(f"{site.page.as_uri()}#some-effect")

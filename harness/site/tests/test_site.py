@@ -21,6 +21,7 @@ from harness.protocols import Protocol
 from harness.site import write_site
 from harness.site.maps import heat_maps
 from harness.site.tests.conftest import CHAPTERS, HOSTILE, SPECS, Site
+from harness.site.view import page_view
 
 ROOT = Path(__file__).parents[3]
 IDS = [claim.id for claims in CHAPTERS.values() for claim in claims]
@@ -102,6 +103,13 @@ def test_the_counts_are_those_of_claims_md(site: Site) -> None:
 
 def test_every_claim_is_there_once_in_the_order_of_its_chapter(parsed: Parsed) -> None:
     assert [attributes["id"] for attributes in parsed.all("article")] == IDS
+
+
+def test_chapters_stand_in_the_order_of_their_numbers(site: Site) -> None:
+    rows = site.report.rows["1. Hubs"]
+    report = replace(site.report, rows=dict.fromkeys(["1. A", "10. B", "My own", "2. C"], rows))
+    view = page_view(report, lambda _: None)
+    assert [chapter.name for chapter in view.chapters] == ["1. A", "2. C", "10. B", "My own"]
 
 
 def test_verdicts_and_effects_are_those_of_claims_md(site: Site) -> None:
@@ -270,7 +278,7 @@ def test_of_all_that_is_recorded_the_page_says_what_claims_md_says(recorded: str
     markdown = (ROOT / "CLAIMS.md").read_text(encoding="utf-8")
     assert page_counts(recorded) == markdown_counts(markdown)
     told = re.findall(r'^### <a id="([^"]+)">', markdown, re.MULTILINE)
-    assert [attributes["id"] for attributes in Parsed(recorded).all("article")] == told
+    assert sorted(str(a["id"]) for a in Parsed(recorded).all("article")) == sorted(told)
 
 
 # The maps
