@@ -127,7 +127,7 @@ def site(make_evidence: Callable[..., Evidence], tmp_path_factory: pytest.TempPa
     """Two made-up models, of one of which the heads are swept as well, and one that was never measured."""
     root = tmp_path_factory.mktemp("repository")
     recorded = Recorded(root=root / "claims" / "evidence")
-    erased, skipped, other = (2.0, 2.1, 2.2, 2.3), (0.2, 2.0, 0.3, 0.1), (0.9, 1.0, 1.1, 3.0)
+    erased, skipped, other = (2.0, 2.1, 2.2, 2.3), (0.2, 2.0, 0.3, 0.1), (0.9, 1.0, 1.1, 3.0, *[1.0] * 26)
     provenance = {"device": "CPU, 1 threads", "date": "2026-01-02", "commit": "0123456789abcdef"}
     for seed in SEEDS:
         made = [

@@ -292,7 +292,7 @@ def _lightness(fill: str) -> float:
 def test_the_page_never_scrolls_sideways(site: Site, look: Seen) -> None:
     for scheme in ("light", "dark"):
         look.page.emulate_media(color_scheme=scheme)
-        look.open(site.page.as_uri())
+        look.open(f"{site.page.as_uri()}#model=second")  # its map is of 30 layers
         look.page.evaluate("document.querySelectorAll('details').forEach((found) => { found.open = true; })")
         width, inner = look.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width <= inner
