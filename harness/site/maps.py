@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def heat_maps(specs: Iterable[ModelSpec], judge: Judge) -> list[dict[str, Any]]:
     found = []
     for spec in specs:
         maps = {
-            "families": _map(judge, spec.id, "layer_sweep", _families),
+            "families": _map(judge, spec.id, "layer_sweep", family_grid),
             "heads": _map(judge, spec.id, "head_sweep", _heads),
         }
         held = {name: value for name, value in maps.items() if value is not None}
@@ -41,16 +41,16 @@ def heat_maps(specs: Iterable[ModelSpec], judge: Judge) -> list[dict[str, Any]]:
     return found
 
 
-def _map(judge: Judge, model: str, experiment: str, read: Any) -> dict[str, Any] | None:
+def _map(judge: Judge, model: str, experiment: str, read: Callable[[Effects], Grid]) -> dict[str, Any] | None:
     try:
         records = [judge.evidence(model, experiment, Protocol.SOUND, seed) for seed in judge.seeds]
         tables = {POOLED: pool([r.effects for r in records])}
     except (NoEvidence, ValueError):
         return None
-    if len(records) > 1:
-        tables |= {str(r.question.seed): r.effects for r in records}
     if any(record.failed for record in records):
         return None
+    if len(records) > 1:
+        tables |= {str(r.question.seed): r.effects for r in records}
     rows: list[str] = []
     shown = {}
     for name, effects in tables.items():
@@ -63,10 +63,6 @@ def _map(judge: Judge, model: str, experiment: str, read: Any) -> dict[str, Any]
             "n": _sizes(effects, rows, per_row=experiment == "layer_sweep"),
         }
     return {"rows": rows, "layers": records[0].question.n_layers, "draws": shown}
-
-
-def _families(effects: Effects) -> Grid:
-    return family_grid(effects)
 
 
 def _heads(effects: Effects) -> Grid:
@@ -83,12 +79,10 @@ def _heads(effects: Effects) -> Grid:
 
 
 def _sizes(effects: Effects, rows: Sequence[str], *, per_row: bool) -> list[list[int]]:
-    """[prompts, templates] of each row: a family's own, or those of all."""
-    every = {"": list(effects.prompts)}
-    groups: Mapping[str, Any] = (
-        {row: [p for p in effects.prompts if p.family == row] for row in rows} if per_row else every
-    )
-    return [[len(prompts), len({(p.family, p.template) for p in prompts})] for prompts in groups.values()]
+    """[prompts, templates] of each row, a family; or once, of all."""
+    of_row = [[p for p in effects.prompts if p.family == row] for row in rows]
+    groups = of_row if per_row else [list(effects.prompts)]
+    return [[len(prompts), len({(p.family, p.template) for p in prompts})] for prompts in groups]
 
 
 def _rounded(value: float) -> float | None:
