@@ -129,6 +129,15 @@ def test_a_number_of_the_overview_shows_as_many_rows(site: Site, look: Seen) -> 
         assert link.get_attribute("aria-current") == "true"
 
 
+def test_claims_from_published_figures_are_counted_and_led_to(site: Site, look: Seen) -> None:
+    look.open(site.page.as_uri())
+    links = look.page.locator(".arithmetic a")
+    assert links.all_inner_texts() == ["1 consistent", "1 inconsistent"]
+    links.nth(1).click()
+    look.page.wait_for_function("location.hash.includes('inconsistent')")
+    assert look.rows() == {("wrong-sum", "absent")}
+
+
 def test_the_overview_counts_what_the_other_filters_leave(site: Site, look: Seen) -> None:
     look.open(f"{site.page.as_uri()}#chapter=1-hubs&model=second")
     line = look.page.locator("tr[data-line=made_up]")
