@@ -17,7 +17,7 @@ BENCH_STAMP := $(BENCH)/.installed
 MUTATE := .venv-mutate
 MUTATE_STAMP := $(MUTATE)/.installed
 
-.PHONY: claims test lint report audit merge rebaseline bench peers calibrate mutate clean help
+.PHONY: claims test lint report site audit merge rebaseline bench peers calibrate mutate clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -25,7 +25,7 @@ help:            ## what there is
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make claims PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[test,lint]'
+	$(BIN)/pip install --quiet --editable '.[test,site,lint]'
 	touch $(STAMP)
 
 claims: $(STAMP) ## measure the embedded model, judge its claims, write CLAIMS.md and the figures (SEEDS=42: one draw, no report; ONLY=test_steering: one chapter)
@@ -42,6 +42,9 @@ lint: $(STAMP)   ## style, types, import direction
 
 report: $(STAMP) ## judge the recorded evidence of every model and write CLAIMS.md; loads no model
 	$(BIN)/pytest claims --recorded --report CLAIMS.md -q
+
+site: $(STAMP)   ## the same as CLAIMS.md as one folder of static HTML, site/; loads no model
+	$(BIN)/pytest claims --recorded --site site -q
 
 audit: $(STAMP)  ## recompute published figures from the atlas's own result files (DIR=a copy of its repository)
 	test -n '$(DIR)' || { echo 'name a copy of the repository of the atlas: make audit DIR=...' >&2; exit 2; }
@@ -76,5 +79,5 @@ $(MUTATE_STAMP): pyproject.toml
 mutate: $(MUTATE_STAMP) ## would a test notice a wrong line where it is decided? (an hour on one core)
 	$(MUTATE)/bin/python -m harness.mutation --jobs $(WORKERS)
 
-clean:           ## drop the venv and what was measured here (recorded evidence and downloaded weights stay)
-	rm -rf $(VENV) $(BENCH) $(MUTATE) .evidence
+clean:           ## drop the venv, the site and what was measured here (recorded evidence and downloaded weights stay)
+	rm -rf $(VENV) $(BENCH) $(MUTATE) .evidence site

@@ -61,7 +61,7 @@ what it found come out again? **sound** uses the corrected definition with contr
   templates, the seeds pooled; *n* is prompts / templates behind it.
 - Unfold a claim for its criteria (`[a | b]` asks for each of them), for every number, and for the evidence, a link for
   each seed. *seeds agree* is what each draw of prompts gives by itself: one alone has a third of the prompts, and
-  may well be `inconclusive` where all together decide. [Error rates]({error_rates}) come from random models and tables
+  may well be `inconclusive` where all together decide. {error_rates} come from random models and tables
   whose truth is known.
 """
 
@@ -122,7 +122,10 @@ def opening(page: Page, figures: Sequence[Figure]) -> list[str]:
     ).splitlines()
     lines += ["", *_overview(said)]
     lines += _what_fell(said) + _artifacts(said) + _by_chapter(said) + _revisions(said)
-    lines += HOW_TO_READ.format(error_rates=page.link.file(ERROR_RATES)).splitlines()
+    rates = "Error rates"
+    if ERROR_RATES.resolve().is_relative_to(page.link.base):
+        rates = f"[{rates}]({page.link.file(ERROR_RATES)})"
+    lines += HOW_TO_READ.format(error_rates=rates).splitlines()
     lines.append("")
     return lines + _pictures([f for f in figures if f.chapter is None], page)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -282,23 +282,30 @@ def command_to_run(spec: ModelSpec) -> str:
             return f"pytest claims --model {spec.id} --download --record"
 
 
-def write_report(
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that is told, in CLAIMS.md and on the site: the rows by chapter, the models, the figures that were drawn."""
+
+    rows: Mapping[str, Sequence[Row]]
+    specs: Sequence[ModelSpec]
+    figures: Sequence[Figure]
+    evidence_dir: Path
+    judge: Judge
+
+
+def make_report(
     chapters: Mapping[str, Sequence[Claim]],
     specs: Sequence[ModelSpec],
     *,
     evidence_dir: Path,
-    path: Path,
     seeds: Sequence[int] = SEEDS,
     known: Mapping[Assessed, Verdicts] | None = None,
-) -> Path:
-    """Judge the recorded evidence, write the report and figures beside the evidence; the report's path.
+) -> Report:
+    """Judge the recorded evidence, and draw the figures beside it.
 
-    `known` are judgements of this same recorded evidence. Raises UnexplainedArtifact, the report being written, where
-    a claim is an artifact on a registered model and its card does not say why; a model given by path says so in its
-    row.
+    `known` are judgements of this same recorded evidence.
     """
     from harness.figures import FIGURES, draw
-    from harness.models import known_models
 
     recorded = Recorded(root=evidence_dir)
     judge = Judge(recorded, seeds, known)
@@ -311,18 +318,48 @@ def write_report(
                 figures.append(
                     Figure(path=target, words=f"{spec.title}: {kind.caption}", chapter=kind.chapter)
                 )
-    write_atomic(path, render(rows, specs, figures, evidence_dir=evidence_dir, path=path).encode())
-    registered = {spec.id for spec in known_models()}
-    require_explanations([row for chapter in rows.values() for row in chapter], registered)
+    return Report(rows=rows, specs=specs, figures=figures, evidence_dir=evidence_dir, judge=judge)
+
+
+def write_report(
+    chapters: Mapping[str, Sequence[Claim]],
+    specs: Sequence[ModelSpec],
+    *,
+    evidence_dir: Path,
+    path: Path,
+    seeds: Sequence[int] = SEEDS,
+    known: Mapping[Assessed, Verdicts] | None = None,
+) -> Path:
+    """Judge the recorded evidence, write the report and figures beside the evidence; the report's path.
+
+    Raises UnexplainedArtifact, the report being written.
+    """
+    report = make_report(chapters, specs, evidence_dir=evidence_dir, seeds=seeds, known=known)
+    write_markdown(report, path)
+    require_explanations(report)
     return path
 
 
-def require_explanations(rows: Iterable[Row], registered: Collection[str]) -> None:
-    """Raise UnexplainedArtifact, naming the cards, where an artifact on one of these models has no explanation."""
+def write_markdown(report: Report, path: Path) -> Path:
+    """Write CLAIMS.md; its path."""
+    text = render(report.rows, report.specs, report.figures, evidence_dir=report.evidence_dir, path=path)
+    write_atomic(path, text.encode())
+    return path
+
+
+def require_explanations(report: Report) -> None:
+    """Raise UnexplainedArtifact, naming the cards, where an artifact on a registered model has no explanation.
+
+    A model given by path says so in its row.
+    """
+    from harness.models import known_models
+
+    registered = {spec.id for spec in known_models()}
     silent = dict.fromkeys(
         row.claim.id
+        for rows in report.rows.values()
         for row in rows
-        if row.reading == ARTIFACT and not row.claim.artifact and set(row.models) & set(registered)
+        if row.reading == ARTIFACT and not row.claim.artifact and set(row.models) & registered
     )
     if silent:
         raise UnexplainedArtifact(
