@@ -79,7 +79,7 @@ def _first_mlp(recipe: Recipe | None) -> Adapted:
     return Adapted(parts=parts, edit=FIRST_MLP, against="whole")
 
 
-def _on_json(criterion: Contrast | EveryProbe) -> OfFamilies:
+def _on_json(criterion: Contrast | EveryProbe | AdapterRatio) -> OfFamilies:
     return OfFamilies(families=(JSON,), criterion=criterion)
 
 
@@ -164,15 +164,17 @@ def _spread(on: On, rank: int, blocks: BlockSet | None = None) -> Spread:
     return Spread(rows=AdapterRows(on=on, recipe=OF_RANK[rank].name), share_of=blocks)
 
 
-def _share_of_first_mlp(at_most: float, why: str) -> AdapterRatio:
+def _share_of_first_mlp(at_most: float, why: str) -> OfFamilies:
     """The share of L0 in what zeroing every MLP does, at the largest rank by that at the least."""
     first = BlockSet(layers=(0,))
-    return AdapterRatio(
-        experiment=BY_BLOCK,
-        part=_spread(On.WITHOUT_MLP, RANKS[-1], first),
-        of=_spread(On.WITHOUT_MLP, RANKS[0], first),
-        at_most=at_most,
-        rationale=why,
+    return _on_json(
+        AdapterRatio(
+            experiment=BY_BLOCK,
+            part=_spread(On.WITHOUT_MLP, RANKS[-1], first),
+            of=_spread(On.WITHOUT_MLP, RANKS[0], first),
+            at_most=at_most,
+            rationale=why,
+        )
     )
 
 
@@ -539,12 +541,14 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={
             SOUND: (
-                AdapterRatio(
-                    experiment=BY_BLOCK,
-                    part=_spread(On.OFF, RANKS[-1]),
-                    of=_spread(On.OFF, RANKS[0]),
-                    at_least=1.1,
-                    rationale="a tenth more: of ten equal blocks one",
+                _on_json(
+                    AdapterRatio(
+                        experiment=BY_BLOCK,
+                        part=_spread(On.OFF, RANKS[-1]),
+                        of=_spread(On.OFF, RANKS[0]),
+                        at_least=1.1,
+                        rationale="a tenth more: of ten equal blocks one",
+                    )
                 ),
             )
         },

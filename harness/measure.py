@@ -65,6 +65,8 @@ class Subject:
     """
 
     loaded: LoadedModel
+    gradient_checkpointing: bool = False
+    """Of adapters that are trained on it: activations are computed twice, for memory; another rounding, no more."""
 
     def __post_init__(self) -> None:
         _ = self.parity
@@ -361,7 +363,7 @@ def _measure_adapted(
             new_tokens=experiment.generates,
             memory_bytes=memory_bytes,
         )
-    adapters = Adapters(root=cache_root())
+    adapters = Adapters(root=cache_root(), gradient_checkpointing=subject.gradient_checkpointing)
     families = [record.family for record in prompts.records]
     return measure_adapted(
         subject, question, adapters, prompts.items, probes, store, memory_bytes, open_bar, texts, families

@@ -16,8 +16,9 @@ D_MLP: Mapping[str, int] = {
     "qwen_coder0_5b": 4864,
     "qwen1_5b": 8960,
     "qwen3b": 11008,
+    "smollm2_135m": 1536,
 }
-"""`intermediate_size` in config.json of Qwen2.5-0.5B, Qwen2.5-Coder-0.5B, Qwen2.5-1.5B and Qwen2.5-3B."""
+"""`intermediate_size` in config.json of Qwen2.5-0.5B, Qwen2.5-Coder-0.5B, Qwen2.5-1.5B, Qwen2.5-3B, SmolLM2-135M."""
 
 PLAIN = frozenset({"llama", "qwen2", "gemma3_text"})
 """Model types in which every block holds the seven linear modules, of one shape throughout."""

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.calibration.asked import Asked, Levels, below, random_levels, wanted_correlation
+from harness.calibration.asked import rows as alike_in_families
 from harness.calibration.population import Population, Sampler, Tables, effects, spread
 from harness.edits import Probe
 from harness.effects import PromptRecord
@@ -121,7 +122,7 @@ def turned(asked: Asked) -> Population:
 
 def spread_out(asked: Asked) -> Population:
     """Effects of the blocks under two adapters: the number of the one at the wanted ratio to that of the other."""
-    (criterion,) = asked.the(AdapterRatio)
+    (criterion,) = inner(asked).the(AdapterRatio)
     part, of = criterion.part, criterion.of
     assert isinstance(part, Spread)
     assert isinstance(of, Spread)
@@ -140,7 +141,7 @@ def spread_out(asked: Asked) -> Population:
         other = _peaked(other, max(1.5, asked.n_layers / 2 / max(1.0, wanted)))
         count = min(0.95 * asked.n_layers, max(1.05, wanted * _count(other)))
         own = asked.rng.permutation(_peaked(other, count))
-    return _table(asked, criterion.experiment, [(part.rows, own), (of.rows, other)])
+    return alike_in_families(asked, criterion.experiment, [(part.rows, own), (of.rows, other)], by_family=0.0)
 
 
 def inner(asked: Asked) -> Asked:

@@ -1,8 +1,8 @@
 """Adapters of each rank, block by block: what their own part in each does, and each MLP under them. No torch.
 
 The atlas zeroed the MLP of L0 under adapters of five ranks, and put what that did beside what all MLPs did. Here every
-MLP is zeroed under each of them, on held-out prompts of the adapters' own family, and beside it the adapter is switched
-off in each block alone.
+MLP is zeroed under each of them, and beside it the adapter is switched off in each block alone, on held-out prompts of
+the adapters' own family. Prompts of another are there for the control that tells tasks apart.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from harness.adapters.values import Adapted, Part
 from harness.anatomy import Anatomy
 from harness.edits import Probe, Stream, zero
-from harness.experiments.adapters import JSON, RECIPES_BY_RANK
+from harness.experiments.adapters import FAMILIES, JSON, RECIPES_BY_RANK
 from harness.experiments.definition import Experiment
 from harness.protocols import Protocol
+
+CODE = FAMILIES[2]
 
 
 def _rank_blocks(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
@@ -30,8 +32,8 @@ EXPERIMENTS = (
         probes=_rank_blocks,
         adapters=True,
         held_out=True,
-        families=(JSON,),
+        families=(JSON, CODE),
         protocols=(Protocol.SOUND,),
-        prompts_per_family=24,
+        prompts_per_family=12,
     ),
 )

@@ -13,6 +13,7 @@ knockout   taking it away: what its skill and what other tasks lose
 adapters   norm and effect of an adapter, block by block
 transfer   what of the adapted run the base model takes over
 training   held-out answers by step, skill and recipe
+pareto     held-out answers by the number of parameters
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from harness.figures.adapter_sets import draw_compatibility, draw_deobfuscation,
 from harness.figures.adapters import draw_adapters, draw_training, draw_transfer
 from harness.figures.edges import draw_edges
 from harness.figures.generation import GENERATION, draw_generation
+from harness.figures.pareto import draw_pareto
 from harness.figures.patching import draw_patching
 from harness.figures.positions import draw_positions
 from harness.figures.robustness import draw_bands, draw_families
@@ -81,11 +83,12 @@ class FigureKind:
     needs: tuple[str, ...]
     """Experiments, of which one at least must be recorded."""
     caption: str
-    draw: Callable[[Any, Tables], None]
-    """Draws into a matplotlib figure."""
+    draw: Callable[..., None]
+    """Draws the tables into a matplotlib figure; (figure, tables), and the model's entry where it is `of_model`."""
     chapter: str | None = None
     """The experiment whose chapters show it; None for the overview."""
     all_needed: bool = True
+    of_model: bool = False
     shows: str = f"means with {CONFIDENCE:.0%} intervals"
 
 
@@ -104,7 +107,7 @@ def draw(kind: FigureKind, spec: ModelSpec, judge: Judge, path: Path) -> bool:
         {"svg.hashsalt": "claims-suite", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}
     ):
         figure = plt.figure(figsize=(13, 3.6), layout="constrained")
-        kind.draw(figure, tables)
+        kind.draw(figure, tables, *((spec,) if kind.of_model else ()))
         figure.suptitle(f"{spec.title}: {_drawn(tables)}, {kind.shows}", x=0.01, ha="left")
         buffer = BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -366,6 +369,16 @@ FIGURES = (
         draw=draw_training,
         chapter="adapter_families",
         all_needed=False,
+        shows="means",
+    ),
+    FigureKind(
+        name="pareto",
+        needs=("adapter_ranks", "adapter_modules"),
+        caption="what adapters add to held-out JSON answers, against their number of parameters",
+        draw=draw_pareto,
+        chapter="adapter_ranks",
+        all_needed=False,
+        of_model=True,
         shows="means",
     ),
     FigureKind(

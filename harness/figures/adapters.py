@@ -16,6 +16,8 @@ from harness.protocols import Protocol
 from harness.verdicts.adapter_selectors import AdapterRows, On, block_of
 
 ORANGE, BLUE, RED, GREEN, GREY = "#d95f02", "#2166ac", "#b2182b", "#1b9e77", "#888888"
+LEAST_SHOWN = -1.0
+"""Share recovered below which a curve leaves the figure: another prompt's stream ends far below 0."""
 FLOOR_NATS = 1e-5
 """Where logarithmic axes of effects begin."""
 
@@ -42,20 +44,26 @@ def draw_adapters(figure: Any, tables: Tables) -> None:
 
 def draw_transfer(figure: Any, tables: Tables) -> None:
     """Share of the adapted prediction that is recovered in the base model, block by block."""
-    whole, parts = figure.subplots(1, 2, sharey=True)
+    whole, parts, back = figure.subplots(1, 3, sharey=True)
     published, sound = (tables.get(("adapter_transfer", p)) for p in (Protocol.PUBLISHED, Protocol.SOUND))
     if published is not None:
         _recovered(whole, published, On.ONLY_UP_TO, RED, "published: the whole stream after the block")
+        _recovered(back, published, On.STREAM_BACK, RED, "published: the whole stream after the block")
     if sound is not None:
         _recovered(whole, sound, On.LAST, ORANGE, "sound: the last token's alone")
+        _recovered(whole, sound, On.ANOTHERS_LAST, GREY, "the last token's of another prompt")
         _recovered(parts, sound, On.CONTRIBUTION, BLUE, "sound: what the block adds")
+        _recovered(back, sound, On.LAST_BACK, ORANGE, "sound: the last token's alone")
+        _recovered(back, sound, On.CONTRIBUTION_BACK, BLUE, "sound: what the block adds")
     for axis, title in (
         (whole, "The adapted stream pasted into the base"),
         (parts, "One block's contribution"),
+        (back, "Back: the base's into the adapted run"),
     ):
+        axis.set_ylim(LEAST_SHOWN, 1.1)
         axis.axhline(0.0, color=GREY, linewidth=0.8)
         axis.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
-        _dress(axis, title, "layer", "share recovered")
+        _dress(axis, title, "layer", "share recovered" if axis is not back else "share undone")
         if axis.lines[2:]:
             axis.legend(frameon=False, fontsize=8)
 
@@ -125,8 +133,11 @@ def _scatter(figure: Any, axis: Any, table: Effects) -> None:
 
 
 def _recovered(axis: Any, table: Effects, on: On, color: str, name: str) -> None:
-    base = _rows(table, AdapterRows(on=On.NONE)).metrics["kl_nats"].mean()
-    chosen = _rows(table, AdapterRows(on=on))
+    start, chosen = (
+        _rows(table, AdapterRows(on=On.WHOLE if on.is_back else On.NONE)),
+        _rows(table, AdapterRows(on=on)),
+    )
+    base = start.metrics["kl_nats"].mean()
     share = 1.0 - chosen.metrics["kl_nats"].mean(axis=1) / base
     axis.plot(_blocks(chosen), share, color=color, marker="o", markersize=2.5, linewidth=1.2, label=name)
 

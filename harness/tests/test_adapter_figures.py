@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from harness.adapters.values import Kind
+from harness.adapters.parameters import lora_parameters
+from harness.adapters.values import ATTENTION, Graft, Kind
 from harness.anatomy import Anatomy
 from harness.experiments import EXPERIMENTS
 from harness.experiments.adapters import FAMILIES, JSON
 from harness.figures import FIGURES
 from harness.figures.adapters import draw_adapters, draw_training, draw_transfer
+from harness.figures.pareto import draw_pareto
+from harness.models.registry import find_model
+from harness.models.spec import LocalDir, ModelSpec
 from harness.protocols import Protocol
 from harness.verdicts.synthetic import table
 
@@ -68,19 +72,22 @@ def test_one_protocol_alone_is_drawn():
     draw_adapters(figure, {("adapter_layers", PUBLISHED): made_up("adapter_layers", protocol=PUBLISHED)})
     assert [len(axis.lines) for axis in figure.axes] == [1, 0, 0]
     draw_transfer(figure := Figure(), {("adapter_transfer", SOUND): made_up("adapter_transfer")})
-    assert [len(axis.lines) for axis in figure.axes] == [3, 3]
+    assert [len(axis.lines) for axis in figure.axes] == [4, 3, 4]
 
 
 def test_what_is_recovered_is_one_minus_what_is_left():
     def left(probe):
-        return 2.0 if probe.only == () else 2.0 * (1.0 - block(probe) / 10)
+        if probe.graft is Graft.ANOTHERS_LAST:
+            return 4.0
+        return 2.0 if not probe.graft else 2.0 * (1.0 - block(probe) / 10)
 
     random = made_up("adapter_transfer", kl=lambda p: 9.0 if p.parts[0].kind is Kind.RANDOM else left(p))
     figure = Figure()
     draw_transfer(figure, {("adapter_transfer", SOUND): random})
-    whole, parts = figure.axes
-    for axis in (whole, parts):
-        assert of(axis.lines[0]) == pytest.approx({b: b / 10 for b in range(N)}, abs=1e-6)
+    whole, parts, back = figure.axes
+    for line in (whole.lines[0], parts.lines[0], *back.lines[:2]):
+        assert of(line) == pytest.approx({b: b / 10 for b in range(N)}, abs=1e-6)
+    assert of(whole.lines[1]) == pytest.approx(dict.fromkeys(range(N), -1.0), abs=1e-6)
 
 
 def test_gains_by_step_by_skill_and_by_recipe():
@@ -106,6 +113,46 @@ def test_gains_by_step_by_skill_and_by_recipe():
     np.testing.assert_allclose(matrix.images[0].get_array(), 2.5 * np.eye(len(FAMILIES)) - 0.5)
     assert sorted(float(line.get_ydata()[0]) for line in sizes.lines) == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert [float(line.get_xdata()[0]) for line in sizes.lines] == pytest.approx([1, 2**0.5, 2, 8**0.5, 4])
+
+
+GAINS = {"rank_1": 0.5, "rank_2": 1.5, "rank_4": 1.4, "sound": 2.0, "rank_16": 2.0, "q_alone": 0.1} | {
+    "v_alone": 1.6,
+    "o_alone": 1.7,
+    "mlp": 1.9,
+    "all_linear": 2.5,
+}
+
+
+def test_the_pareto_front_of_ranks_and_modules_together():
+    """On it are those that no adapter of as many or fewer parameters equals, by a search over all pairs."""
+    tables = {
+        (name, SOUND): made_up(name, gain=lambda p, _: GAINS[p.parts[0].recipe.name] if p.parts else 0.0)
+        for name in ("adapter_ranks", "adapter_modules")
+    }
+    spec = find_model("smollm2_135m")
+    draw_pareto(figure := Figure(), tables, spec)
+    total, each = figure.axes
+    ranks, modules, best = total.lines[:3]
+    named = {1: "rank_1", 2: "rank_2", 4: "rank_4", 8: "sound", 16: "rank_16"}
+    expected = {lora_parameters(spec, ATTENTION, rank): GAINS[name] for rank, name in named.items()}
+    assert of(ranks) == pytest.approx(expected)
+    points = [(x, y) for line in (ranks, modules) for x, y in of(line).items()]
+    assert len(points) == 10, "on q and on o, as many parameters are drawn at one place"
+    undominated = {
+        (x, y) for x, y in points if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in points)
+    }
+    assert set(of(best).items()) == undominated
+    assert 1 < len(undominated) < 8
+    assert total.get_xscale() == "log"
+    for line in each.lines:
+        assert all(y == pytest.approx(1e6 * dict(points)[x] / x) for x, y in of(line).items())
+
+
+def test_where_widths_are_not_known_no_sizes_are_drawn():
+    local = ModelSpec(id="mine", title="mine", source=LocalDir(path="."), license="?")
+    draw_pareto(figure := Figure(), {("adapter_ranks", SOUND): made_up("adapter_ranks")}, local)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["the widths of its modules are not known"]
+    assert not any(axis.lines for axis in figure.axes)
 
 
 def test_what_is_not_measured_yet_is_said_and_not_drawn():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from harness import measure
 from harness.adapters import weights
 from harness.adapters.artifacts import AdapterKey, Adapters
 from harness.adapters.items import is_held_out, training_prompts
+from harness.adapters.measuring import other_prompts
 from harness.adapters.training import parameters_digest
 from harness.adapters.two_models import TwoModels
 from harness.adapters.updates import Factors, Updates
@@ -29,6 +31,7 @@ from harness.effects import ADAPTED, METRICS, bit_equal
 from harness.engine import naive
 from harness.engine.architectures import resolve_blocks
 from harness.engine.blocks import Stack
+from harness.engine.sweep import Item
 from harness.evidence import Evidence, from_text, to_text
 from harness.experiments import EXPERIMENTS, Experiment
 from harness.experiments.adapters import FAMILIES
@@ -70,6 +73,11 @@ ROWS = (
         for graft in Graft
         for layer in (0, 2, N_LAYERS - 1)
     ),
+    *(
+        Adapted(parts=ONE, only=(layer,), graft=graft, into="adapted")
+        for graft in (Graft.CONTRIBUTION, Graft.LAST)
+        for layer in (0, 2, N_LAYERS - 1)
+    ),
     Adapted(parts=ONE, edit=skip(1), against="whole"),
     Adapted(parts=ONE, edit=erase(3), against="whole"),
     Adapted(parts=ONE, edit=zero(Stream.MLP_OUT, 0), against="whole"),
@@ -82,6 +90,8 @@ ROWS = (
     Adapted(parts=ONE, modules=(Stream.O,), off=(0,), against="whole"),
     Adapted(parts=PAIR),
     Adapted(parts=HALVES, merge="linear"),
+    Adapted(parts=PAIR, merge="svd"),
+    Adapted(parts=PAIR, merge="svd", rank=2),
     Adapted(parts=(RANDOM,)),
     Adapted(parts=()),
 )
@@ -214,11 +224,13 @@ def test_an_edit_is_made_under_the_adapter_and_compared_with_it(
 
 
 @pytest.mark.parametrize("probe", [row for row in ROWS if row.graft is not None], ids=str)
-def test_a_graft_is_hooked_into_the_base(
+def test_a_graft_is_hooked_into_the_other_model(
     subject: Subject, whole: Evidence, by_hand: Callable[..., nn.Module], probe: Adapted
 ) -> None:
     adapted, base = by_hand(), subject.loaded.model
+    giver, taker = (adapted, base) if probe.into == "base" else (base, adapted)
     (layer,) = probe.only or ()
+    others = next_of_the_family(subject, whole)
 
     def state(ids: list[int]) -> torch.Tensor:
         seen: list[torch.Tensor] = []
@@ -232,21 +244,57 @@ def test_a_graft_is_hooked_into_the_base(
                 return args[0] + (after - before)  # type: ignore[no-any-return]
             return torch.cat([output[:, :-1], after[:, -1:]], dim=1)
 
-        for model, hook in ((adapted, keep), (base, put)):
+        given = others[tuple(ids)] if probe.graft is Graft.ANOTHERS_LAST else ids
+        for model, hook, tokens in ((giver, keep, given), (taker, put, ids)):
             handle = resolve_blocks(model)[layer].block.register_forward_hook(hook)
             try:
-                logits = naive.run(model, ids, None)
+                logits = naive.run(model, tokens, None)
             finally:
                 handle.remove()
         return logits
 
-    compare(subject, whole, probe, adapted, state)
+    compare(subject, whole, probe, adapted if probe.against == "whole" else base, state)
+
+
+def next_of_the_family(subject: Subject, evidence: Evidence) -> dict[tuple[int, ...], list[int]]:
+    """Tokens of each prompt, and of the next one of its family whose answer is another, the first after the last."""
+    encode, prompts = subject.loaded.encode, evidence.effects.prompts
+    found = {}
+    for i, prompt in enumerate(prompts):
+        after = [*prompts[i + 1 :], *prompts[:i]]
+        same = [other for other in after if other.family == prompt.family]
+        first = [encode(p.text + p.answer)[-1] for p in same]
+        own = encode(prompt.text + prompt.answer)[-1]
+        chosen = next((p for p, answer in zip(same, first, strict=True) if answer != own), same[0])
+        found[tuple(encode(prompt.text))] = encode(chosen.text)
+    return found
+
+
+@pytest.mark.parametrize("rank", [None, 2], ids=["of one", "cut"])
+def test_an_svd_merge_is_numpys_truncation_of_the_summed_updates(
+    subject: Subject, whole: Evidence, by_hand: Callable[..., nn.Module], rank: int | None
+) -> None:
+    base, model = resolve_blocks(subject.loaded.model), by_hand(parts=PAIR)
+    lost = 0.0
+    for own, summed in zip(base, resolve_blocks(model), strict=True):
+        for module in ATTENTION:
+            before, after = (block.linears[module].weight for block in (own, summed))
+            dense = (after - before).detach().double().numpy()
+            u, s, v_t = np.linalg.svd(dense, full_matrices=False)
+            keep = RECIPE.rank if rank is None else rank
+            lost += float((s[keep:] ** 2).sum())
+            cut = torch.tensor((u[:, :keep] * s[:keep]) @ v_t[:keep], dtype=torch.float32)
+            after.data.copy_(before.data + cut)
+    assert lost > 1e-6, "the sum has a higher rank"
+    probe = Adapted(parts=PAIR, merge="svd", rank=rank)
+    compare(subject, whole, probe, subject.loaded.model, lambda ids: naive.run(model, ids, None))
 
 
 def test_grafts_that_are_identities(whole: Evidence) -> None:
-    """The adapted stream at the last token of the last block is the adapted model; so is every block on."""
+    """The adapted stream at the last token of the last block is the adapted model, the base's is the base."""
     last = Adapted(parts=ONE, only=(N_LAYERS - 1,), graft=Graft.LAST, against="whole")
-    for probe in (last, ROWS[5]):
+    back = Adapted(parts=ONE, only=(N_LAYERS - 1,), graft=Graft.LAST, into="adapted")
+    for probe in (last, back, ROWS[5]):
         assert np.abs(row_of(whole, probe)).max() < 1e-6
         assert (row_of(whole, probe, "argmax_match") == 1).all()
     assert row_of(whole, ROWS[4]).min() > 1e-3, "the base is not the adapted model"
@@ -313,6 +361,26 @@ def test_a_random_update_is_of_the_same_size_and_another_one(whole: Evidence) ->
     assert np.abs(row_of(whole, random) - row_of(whole, WHOLE)).min() > 1e-4
 
 
+def test_the_other_prompt_is_the_next_of_its_family_with_another_answer() -> None:
+    items = [Item(ids=(i,), answer=answer, foil=0) for i, answer in enumerate((7, 8, 7, 7, 9, 9))]
+    families = ["a", "b", "a", "b", "a", "c"]
+    assert other_prompts(items[:5], families[:5]) == (4, 3, 4, 1, 0)
+    alike = [Item(ids=(i,), answer=7, foil=0) for i in range(3)]
+    assert other_prompts(alike, ["a"] * 3) == (1, 2, 0)
+    with pytest.raises(InvalidEdit, match="no other prompt of c is drawn"):
+        other_prompts(items, families)
+
+
+def test_checkpointing_is_asked_of_training_and_named_by_its_record(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    frugal = Subject(subject.loaded, gradient_checkpointing=True)
+    measure.measure(frugal, experiment(WHOLE), SOUND, 42, Store(root=tmp_path / "store"))
+    (record,) = tmp_path.rglob("adapter.json")
+    assert json.loads(record.read_text())["gradient_checkpointing"] is True
+
+
 # The evidence
 
 
@@ -323,7 +391,12 @@ def test_the_evidence_is_whole_and_survives_the_file(whole: Evidence, subject: S
         checks
     )
     assert checks["adapter_off"].value < 1e-6
-    finished = (WHOLE, Adapted(parts=PAIR), Adapted(parts=HALVES, merge="linear"))
+    finished = (
+        WHOLE,
+        Adapted(parts=PAIR),
+        Adapted(parts=HALVES, merge="linear"),
+        Adapted(parts=PAIR, merge="svd"),
+    )
     least = min(np.abs(row_of(whole, probe)).max() for probe in finished)
     assert checks["adapter_on"].value == pytest.approx(least, rel=1e-6)
     assert set(whole.effects.metrics) == {*METRICS, *ADAPTED}
@@ -433,7 +506,7 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(
     store, labels, cells = Store(root=tmp_path), [], []
     with pytest.raises(KeyboardInterrupt):
         measure.measure(
-            subject, experiment(*ROWS), SOUND, 42, store, progress=bar(labels.append, stop_after=120)
+            subject, experiment(*ROWS), SOUND, 42, store, progress=bar(labels.append, stop_after=180)
         )
     measured: list[weights.Weights] = []
     own = TwoModels.measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.adapters.parameters import D_MLP, UnknownWidth, lora_parameters, module_shapes
+from harness.adapters.parameters import D_MLP, UnknownWidth, lora_parameters, model_parameters, module_shapes
 from harness.adapters.values import ATTENTION, LINEAR, MLP
 from harness.edits import Stream
 from harness.models.registry import find_model, known_models
@@ -88,9 +88,18 @@ def test_a_head_width_of_its_own_counts():
     assert lora_parameters(gemma, (Stream.O,), 2) == 2 * (1024 + 640) * 18
 
 
+def test_smollm2_has_the_parameters_that_its_name_says():
+    """135 million, one embedding for both ends; of rank 8 on all linear modules, 30 blocks of 4,884,480 / 30."""
+    small = find_model("smollm2_135m")
+    assert model_parameters(small) == 134_515_008
+    shapes = {Stream.Q: 1152, Stream.K: 768, Stream.V: 768, Stream.O: 1152, **dict.fromkeys(MLP, 2112)}
+    assert lora_parameters(small, LINEAR, 8) == 30 * 8 * sum(shapes.values()) == 2_442_240
+    assert lora_parameters(small, (Stream.Q,), 8) == lora_parameters(small, (Stream.O,), 8)
+
+
 def test_what_is_not_known_is_not_counted():
-    with pytest.raises(UnknownWidth, match="MLPs of smollm2_135m"):
-        lora_parameters(find_model("smollm2_135m"), LINEAR, 8)
+    with pytest.raises(UnknownWidth, match="MLPs of smollm2_1_7b"):
+        lora_parameters(find_model("smollm2_1_7b"), LINEAR, 8)
     with pytest.raises(UnknownWidth, match="blocks of lfm2 differ"):
         lora_parameters(find_model("lfm2_230m"), ATTENTION, 8)
     local = ModelSpec(id="mine", title="mine", source=LocalDir(path="."), license="?")

@@ -129,6 +129,27 @@ def test_the_last_position_alone_is_taken_from_the_adapted_run(pair: Pair, layer
 
 
 @pytest.mark.parametrize("layer", range(N_LAYERS))
+def test_the_last_position_of_other_prompts_is_given(pair: Pair, layer: int) -> None:
+    """Each prompt of three is given the next one's, out of the adapted run."""
+    base, adapted, stacks = pair
+    _, after = own_run(adapted, layer)
+
+    def paste(_: Tensor, output: Tensor) -> Tensor:
+        output[:, -1] = after[[1, 2, 0], -1]
+        return output
+
+    with output_of(layers(base)[layer], paste):
+        expected = naive(base)
+    lasts = stacks.lasts(IDS, [layer])
+    torch.testing.assert_close(lasts[layer], after[:, -1], atol=1e-4, rtol=0)
+    given = {layer: lasts[layer][[1, 2, 0]]}
+    (end,) = stacks.run(IDS, [grafted(N_LAYERS, layer, Take.GIVEN)], given=given)
+    torch.testing.assert_close(stacks.base.unembed(end), expected, atol=1e-4, rtol=0)
+    with pytest.raises(KeyError):
+        stacks.run(IDS, [grafted(N_LAYERS, layer, Take.GIVEN)])
+
+
+@pytest.mark.parametrize("layer", range(N_LAYERS))
 def test_pasting_the_whole_stream_is_the_adapter_on_up_to_there(pair: Pair, layer: int) -> None:
     """The atlas's patch: hence an identity at the last block."""
     base, adapted, stacks = pair

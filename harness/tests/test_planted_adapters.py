@@ -135,12 +135,40 @@ def test_norms_ranks_and_states_are_those_of_the_factors(model: PlantedModel) ->
         assert updates.truncated(rank).norm() == pytest.approx(model.plan.update_norm(cut), rel=1e-5)
 
 
+def test_an_svd_merge_is_the_truncated_sum_of_the_factors(model: PlantedModel) -> None:
+    """Two families' components of one input are one of the sum: numpy's singular values, and what is written."""
+    two = (FAMILIES[0], FAMILIES[2])
+    updates = [updates_of(factors(model.plan, family, SOUND, 1.0), SOUND.scale) for family in two]
+    for rank in (1, 2, 8):
+        probe = Adapted(parts=tuple(part(family=family) for family in two), merge="svd", rank=rank)
+        sizes = model.plan.sizes(probe)
+        for place in updates[0]:
+            dense = sum(each.delta(*place).double().numpy() for each in updates)
+            u, s, v_t = np.linalg.svd(dense, full_matrices=False)
+            cut = (u[:, :rank] * s[:rank]) @ v_t[:rank]
+            planted = np.zeros_like(dense)
+            for at, size in sizes.items():
+                if (at.layer, at.module) == place:
+                    planted[:, at.read] += size * model.plan.vector(at)
+            np.testing.assert_allclose(planted, cut, atol=1e-6)
+    both = Adapted(parts=tuple(part(family=family) for family in two))
+    np.testing.assert_allclose(closed(model, both), closed(model, replace(both, merge="svd")), atol=1e-12)
+
+
 def test_grafts_and_edits_are_sets_of_blocks(model: PlantedModel) -> None:
     parts = (part(),)
     pairs = (
         (Adapted(parts=parts, only=(6,), graft=Graft.CONTRIBUTION), Adapted(parts=parts, only=(6,))),
         (Adapted(parts=parts, only=(6,), graft=Graft.LAST), Adapted(parts=parts, only=tuple(range(7)))),
         (Adapted(parts=parts, off=tuple(range(7))), Adapted(parts=parts, only=(7, 8, 9))),
+        (
+            Adapted(parts=parts, only=(6,), graft=Graft.CONTRIBUTION, into="adapted"),
+            Adapted(parts=parts, off=(6,)),
+        ),
+        (
+            Adapted(parts=parts, only=(6,), graft=Graft.LAST, into="adapted"),
+            Adapted(parts=parts, off=tuple(range(7))),
+        ),
     )
     for one, other in pairs:
         np.testing.assert_array_equal(closed(model, one), closed(model, other))
@@ -168,6 +196,9 @@ def test_what_has_no_closed_form_is_refused(model: PlantedModel) -> None:
         model.plan.adapted_logits(ids, Adapted(parts=(part(kind=Kind.RANDOM),)))
     with pytest.raises(ValueError, match="has no closed form here"):
         model.plan.adapted_logits(ids, Adapted(parts=(), edit=erase(1)))
+    another = Adapted(parts=(part(),), only=(6,), graft=Graft.ANOTHERS_LAST, against="whole")
+    with pytest.raises(ValueError, match="name the other prompt"):
+        model.plan.adapted_logits(ids, another)
     with pytest.raises(ValueError, match="no skill of 'prose' is planted"):
         model.plan.adapted_logits(ids, Adapted(parts=(part(family="prose"),)))
 

@@ -10,8 +10,10 @@ from scipy import stats
 
 from harness.adapters.values import PUBLISHED, SOUND, Adapted, Graft, Kind, Part
 from harness.anatomy import Anatomy
+from harness.edits import Stream, zero
 from harness.effects import Effects, pool
 from harness.experiments import EXPERIMENTS
+from harness.experiments.adapters import RECIPES_BY_RANK
 from harness.protocols import Protocol
 from harness.statistics.correlation import correlations, permutation_p
 from harness.verdicts.adapter_criteria import Measure
@@ -25,6 +27,7 @@ from harness.verdicts.criteria import (
     MedianSide,
     RecoveryDepth,
     RecoveryDepthsAgree,
+    Spread,
     models_of,
 )
 from harness.verdicts.judging import judge_criterion, judge_joint_criterion
@@ -111,6 +114,14 @@ def test_each_selection_takes_its_own_rows_of_the_experiments_and_no_other():
     assert count("layers", published, On.OFF_UP_TO, recipe=PUBLISHED.name) == 6
     assert [count("transfer", sound, on) for on in (On.NONE, On.CONTRIBUTION, On.LAST)] == [1, 6, 6]
     assert count("transfer", sound, On.CONTRIBUTION, kind=Kind.RANDOM) == 5
+    back = (On.CONTRIBUTION_BACK, On.LAST_BACK, On.ANOTHERS_LAST, On.WHOLE, On.STREAM_BACK)
+    assert [count("transfer", sound, on) for on in back] == [6, 6, 6, 1, 0]
+    assert [count("transfer", published, on) for on in back] == [0, 0, 0, 1, 6]
+    assert [count("layers", sound, on) for on in back] == [0, 0, 0, 1, 0]
+    by_rank = EXPERIMENTS["adapter_rank_blocks"].probes(sound, anatomy)
+    for on in (On.OFF, On.WITHOUT_MLP):
+        of_rank = AdapterRows(on=on, recipe="rank_16")
+        assert sum(of_rank.keep(probe, 6) for probe in by_rank) == 6
     assert count("transfer", published, On.ONLY_UP_TO) == 6
     assert count("transfer", published, On.ONLY_UP_TO, blocks=BlockSet(layers=(-1,))) == 1
     assert not any(rows.keep(probe, 6) for rows in (CONTRIBUTIONS, OFF.rows) for probe in EDITED)
@@ -696,6 +707,164 @@ def test_an_answer_that_goes_up_and_down_has_no_way():
     assert "no way of which to take a share. 120 of 120 prompts" in finding.sentence
 
 
+# --- there and back
+
+
+def both_ways(there, back, *, base=-3.0, whole=-1.0, noise=0.01, graft=Graft.LAST):
+    """The answer's log-probability on grafts of the adapted run into the base, and of the base's into the adapted."""
+    n = len(there)
+    probes = [
+        Adapted(parts=TRAINED, only=(), against="whole"),
+        Adapted(parts=TRAINED),
+        *(Adapted(parts=TRAINED, only=(at,), graft=graft, against="whole") for at in range(n)),
+        *(Adapted(parts=TRAINED, only=(at,), graft=graft, into="adapted") for at in range(n)),
+    ]
+    way = whole - base
+    means = [base, whole, *(base + way * np.array(there)), *(whole - way * np.array(back))]
+    found = table(probes, {"answer_logprob": means, "kl_nats": [1.0] * len(means)}, noise=noise)
+    return measured({"adapter_transfer": found}, n)
+
+
+UP = [0.1, 0.2, 0.3, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 1.0]
+"""Half is reached at L3 of ten."""
+
+
+@pytest.mark.parametrize(
+    ("back", "verdict"),
+    [
+        (UP, Verdict.SUPPORTED),
+        ([0.1] * 2 + [0.7] * 7 + [1.0], Verdict.SUPPORTED),  # L2: a tenth before it
+        ([0.1] * 4 + [0.7] * 5 + [1.0], Verdict.SUPPORTED),
+        ([0.1] * 1 + [0.7] * 8 + [1.0], Verdict.REFUTED),
+        ([0.1] * 5 + [0.7] * 4 + [1.0], Verdict.REFUTED),
+        ([0.1] * 4 + [0.5] * 5 + [1.0], Verdict.INCONCLUSIVE),  # on the level until the end
+    ],
+)
+@pytest.mark.parametrize("whole", [-1.0, -5.0])
+def test_half_is_brought_and_undone_at_one_depth(back, verdict, whole):
+    criterion = RecoveryDepth(
+        rows=AdapterRows(on=On.LAST_BACK),
+        than=On.LAST,
+        metric="answer_logprob",
+        at_least=-0.1,
+        at_most=0.1,
+        **WHY,
+    )
+    finding = judge_criterion(criterion, both_ways(UP, back, whole=whole))
+    assert finding.verdict is verdict, finding.sentence
+    later = (np.argmax(np.array(back) >= 0.5) - 3) / 10
+    if verdict is not Verdict.INCONCLUSIVE:
+        assert finding.estimate.value == pytest.approx(later)
+
+
+def test_what_is_undone_is_told_by_the_answer_and_by_the_kl():
+    """Of the way from adapted to base; in KL from the base, of which the adapted model has 1 and L1 a quarter."""
+    rows = AdapterRows(on=On.LAST_BACK, blocks=BlockSet(layers=(1,)))
+    view = both_ways([0.1, 0.1], [0.1, 0.3])
+    found = judge_criterion(AdapterRecovery(rows=rows, at_least=0.2, metric="answer_logprob", **WHY), view)
+    assert found.verdict is Verdict.SUPPORTED
+    assert found.estimate.value == pytest.approx(0.3, abs=0.02)
+    assert found.estimate.unit == "of the way from adapted to base of the answer's log-probability"
+    of_table = view.tables["adapter_transfer"]
+    kl = np.full((6, len(of_table.prompts)), 9.0)
+    kl[1], kl[5] = 1.0, 0.25
+    view = measured({"adapter_transfer": replace(of_table, metrics={"kl_nats": kl})}, 2)
+    found = judge_criterion(AdapterRecovery(rows=rows, at_least=0.5, **WHY), view)
+    assert found.estimate.value == pytest.approx(0.75)
+
+
+# --- over how many blocks
+
+
+def ranks_table(one, other, on, noise=0.003, seeds=(42,)):
+    """Effects of blocks under adapters of rank 16 and of rank 1."""
+    recipes = {r.name: r for r in RECIPES_BY_RANK}
+    rows = {recipes[name]: values for name, values in (("rank_16", one), ("rank_1", other))}
+    probes = [
+        replace(of_block(at), parts=(Part(family="json_schema", recipe=recipe),))
+        for recipe, values in rows.items()
+        for at in range(len(values))
+        for of_block in (off if on is On.OFF else without_mlp,)
+    ]
+    means = {"kl_nats": [*one, *other]}
+    return pool(
+        [table(probes, means, noise=noise, families=["json_schema"], templates=13, seed=s) for s in seeds]
+    )
+
+
+def without_mlp(layer):
+    return Adapted(parts=TRAINED, edit=zero(Stream.MLP_OUT, layer), against="whole")
+
+
+def spread(on, rank, first=False):
+    rows = AdapterRows(on=on, recipe=f"rank_{rank}")
+    return Spread(rows=rows, share_of=BlockSet(layers=(0,)) if first else None)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"),
+    [
+        (0.40, Verdict.SUPPORTED),
+        (0.45, Verdict.INCONCLUSIVE),
+        (0.50, Verdict.REFUTED),
+        (0.6, Verdict.REFUTED),
+    ],
+)
+def test_the_share_of_a_block_at_two_ranks(share, verdict):
+    """Half of all at rank 1; nine tenths of that is 0.45."""
+    one, other = [share, *[(1 - share) / 3] * 3], [0.5, 0.3, 0.1, 0.1]
+    view = measured({"adapter_rank_blocks": ranks_table(one, other, On.WITHOUT_MLP)}, 4)
+    parts = {name: spread(On.WITHOUT_MLP, rank, first=True) for name, rank in (("part", 16), ("of", 1))}
+    criterion = AdapterRatio(experiment="adapter_rank_blocks", **parts, at_most=0.9, **WHY)
+    finding = judge_criterion(criterion, view)
+    assert finding.verdict is verdict, finding.sentence
+    assert finding.estimate.value == pytest.approx(share / 0.5, rel=0.02)
+    assert finding.estimate.low < finding.estimate.value < finding.estimate.high
+
+
+@pytest.mark.parametrize(
+    ("one", "verdict"),
+    [
+        ([0.25] * 4, Verdict.SUPPORTED),  # 4 blocks against 1 / (0.7^2 + 3 * 0.1^2) = 1.92
+        ([0.7, 0.1, 0.1, 0.1], Verdict.REFUTED),
+        ([0.97, 0.01, 0.01, 0.01], Verdict.REFUTED),
+    ],
+)
+def test_how_many_blocks_carry_it_at_two_ranks(one, verdict):
+    view = measured({"adapter_rank_blocks": ranks_table(one, [0.7, 0.1, 0.1, 0.1], On.OFF)}, 4)
+    parts = {name: spread(On.OFF, rank) for name, rank in (("part", 16), ("of", 1))}
+    criterion = AdapterRatio(experiment="adapter_rank_blocks", **parts, at_least=1.1, **WHY)
+    finding = judge_criterion(criterion, view)
+    assert finding.verdict is verdict, finding.sentence
+    count = [sum(x) ** 2 / sum(v * v for v in x) for x in (one, [0.7, 0.1, 0.1, 0.1])]
+    assert finding.estimate.value == pytest.approx(count[0] / count[1], rel=0.02)
+
+
+def test_trainings_that_spread_otherwise_decide_nothing():
+    even, peaked = [0.25] * 4, [0.7, 0.1, 0.1, 0.1]
+    tables = [
+        ranks_table(one, other, On.OFF, seeds=(seed,))
+        for seed, one, other in ((42, even, peaked), (137, even, peaked), (2026, peaked, even))
+    ]
+    parts = {name: spread(On.OFF, rank) for name, rank in (("part", 16), ("of", 1))}
+    criterion = AdapterRatio(experiment="adapter_rank_blocks", **parts, at_least=1.1, **WHY)
+    finding = judge_criterion(criterion, measured({"adapter_rank_blocks": pool(tables)}, 4))
+    assert finding.verdict is Verdict.INCONCLUSIVE
+
+
+def test_blocks_that_do_nothing_are_not_spread():
+    view = measured({"adapter_rank_blocks": ranks_table([0.0] * 4, [0.5] * 4, On.OFF, noise=0.0)}, 4)
+    parts = {name: spread(On.OFF, rank) for name, rank in (("part", 16), ("of", 1))}
+    criterion = AdapterRatio(experiment="adapter_rank_blocks", **parts, at_least=1.1, **WHY)
+    finding = judge_criterion(criterion, view)
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "nothing that could be spread" in finding.sentence
+    with pytest.raises(TypeError, match="one number, not one a block"):
+        judge_criterion(
+            MedianSide(experiment="adapter_rank_blocks", of=parts["of"], layer=1, side="above", **WHY), view
+        )
+
+
 # --- several trainings
 
 
@@ -914,6 +1083,19 @@ def test_a_card_for_another_model_is_missing_evidence():
         (lambda: AdapterRecovery(rows=CONTRIBUTIONS, take="gain", at_least=0.5, **WHY), "no gain is taken"),
         (lambda: AdapterRecovery(rows=LAST, take="sum", at_least=0.5, **WHY), "no sum is taken"),
         (lambda: RecoveryDepth(rows=LAST, **WHY), "bounds ascend"),
+        (lambda: RecoveryDepth(rows=LAST, than=On.LAST_BACK, at_least=0.0, **WHY), "of the answer's"),
+        (lambda: RecoveryDepth(rows=LAST, at_least=-0.1, **WHY), "bounds ascend"),
+        (
+            lambda: RecoveryDepth(rows=AdapterRows(on=On.ANOTHERS_LAST), at_least=0.1, **WHY),
+            "the prompt itself",
+        ),
+        (lambda: RecoveryDepth(rows=LAST, at_least=0.1, **WHY).other, "not compared with another"),
+        (lambda: AdapterRatio(part=spread(On.OFF, 1), of=OFF, at_least=1.0, **WHY), "with a spread"),
+        (
+            lambda: AdapterRatio(part=spread(On.OFF, 1), of=spread(On.OFF, 16, True), at_least=1.0, **WHY),
+            "the same one",
+        ),
+        (lambda: Spread(rows=WHOLE.rows), "an effect of every block"),
         (lambda: RecoveryDepth(rows=LAST, level=1.0, at_least=0.5, **WHY), "a level between"),
         (lambda: RecoveryDepthsAgree(models=("a", "a"), rows=LAST, within=0.1, **WHY), "two models"),
         (lambda: BlockSet(from_depth=0.6, to_depth=0.4), "ascend"),

@@ -21,7 +21,7 @@ from harness.calibration.tables_of_training import TRAINED_SD
 from harness.edits import skip
 from harness.effects import Effects, PromptRecord
 from harness.experiments import EXPERIMENTS
-from harness.experiments.adapters import FAMILIES
+from harness.experiments.adapters import FAMILIES, RECIPES_BY_RANK
 from harness.experiments.definition import SEEDS
 from harness.verdicts.adapter_selectors import AdapterRows, BlockSet, On
 from harness.verdicts.criteria import (
@@ -36,6 +36,7 @@ from harness.verdicts.criteria import (
     ProfileOf,
     RecoveryDepth,
     SingleCriterion,
+    Spread,
     Term,
 )
 from harness.verdicts.selectors import Singles
@@ -147,6 +148,76 @@ def test_the_truth_of_a_depth() -> None:
     added = RecoveryDepth(rows=AdapterRows(on=On.CONTRIBUTION), at_least=2 / 3, rationale=WHY)
     parts = _grafts(Graft.CONTRIBUTION, [0.9, 0.9, 0.9, 0.7, 0.5, 0.1])  # 0.6 of 2.0 by L3
     assert _size(added, parts, 6) == pytest.approx(0.5 / 0.3)
+
+
+def test_the_truth_of_two_spreads() -> None:
+    """L0 has 0.4 of 1.0 and 0.2 of 1.0; of equal blocks four carry it, of one alone one."""
+    recipes = {name: Part(family="json_schema", recipe=r) for name, r in _BY_RANK.items()}
+    effects_of = {"rank_16": [0.4, 0.2, 0.2, 0.2], "rank_1": [0.2, 0.8, 1e-9, 1e-9]}
+    rows = {
+        Adapted(parts=(recipes[name],), off=(b,), against="whole"): [x]
+        for name, values in effects_of.items()
+        for b, x in enumerate(values)
+    }
+    table = _of_blocks(rows)
+
+    def spread(name: str, blocks: BlockSet | None = None) -> Spread:
+        return Spread(rows=AdapterRows(on=On.OFF, recipe=name), share_of=blocks)
+
+    first = BlockSet(layers=(0,))
+    share = AdapterRatio(
+        experiment="adapter_rank_blocks",
+        part=spread("rank_16", first),
+        of=spread("rank_1", first),
+        at_most=0.9,
+        rationale=WHY,
+    )
+    assert _size(share, table) == pytest.approx(0.9 / 2.0, rel=1e-6)
+    count = AdapterRatio(
+        experiment="adapter_rank_blocks",
+        part=spread("rank_16"),
+        of=spread("rank_1"),
+        at_least=1.1,
+        rationale=WHY,
+    )
+    own, other = 1.0 / (0.16 + 3 * 0.04), 1.0 / (0.04 + 0.64)
+    assert _size(count, table) == pytest.approx(own / other / 1.1, rel=1e-6)
+
+
+_BY_RANK = {recipe.name: recipe for recipe in RECIPES_BY_RANK}
+
+
+def test_the_truth_of_there_and_back() -> None:
+    """Half is brought at L3 of ten; L2 and L4 lie within a tenth of it. Back, of what is left to the base."""
+    there = [0.9, 0.9, 0.8, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0]
+    criterion = RecoveryDepth(
+        rows=AdapterRows(on=On.LAST_BACK),
+        than=On.LAST,
+        metric="answer_logprob",
+        at_least=-0.1,
+        at_most=0.1,
+        rationale=WHY,
+    )
+    for back, size in (
+        ([0.9, 0.8, 0.8, 0.7, 0.4, 0.3, 0.3, 0.2, 0.1, 0.0], min(0.5 / 0.4, 0.5 / 0.2)),
+        ([0.9, 0.8, 0.8, 0.7, 0.6, 0.3, 0.3, 0.2, 0.1, 0.0], 0.5 / 0.6),
+        ([0.9, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.2, 0.1, 0.0], 0.5 / 0.6),
+    ):
+        grafts = [
+            *(Adapted(parts=JSON, only=(b,), graft=Graft.LAST, against="whole") for b in range(10)),
+            *(Adapted(parts=JSON, only=(b,), graft=Graft.LAST, into="adapted") for b in range(10)),
+        ]
+        values = [-1.0 - 2.0 * left for left in there] + [-3.0 + 2.0 * left for left in back]
+        ends = {Adapted(parts=JSON, only=(), against="whole"): [-3.0], WHOLE: [-1.0]}
+        rows = {**ends, **{p: [v] for p, v in zip(grafts, values, strict=True)}}
+        assert _size(criterion, _of_blocks(rows, "answer_logprob"), 10) == pytest.approx(size)
+
+
+def test_the_truth_of_a_way_back() -> None:
+    rows = [Adapted(parts=JSON, only=(b,), graft=Graft.CONTRIBUTION, into="adapted") for b in range(3)]
+    table = _of_blocks({WHOLE: [2.0], **{p: [x] for p, x in zip(rows, (1.8, 1.2, 2.2), strict=True)}})
+    added = AdapterRecovery(rows=AdapterRows(on=On.CONTRIBUTION_BACK), at_most=0.5, rationale=WHY)
+    assert _size(added, table, 3) == pytest.approx(0.5 / 0.4)
 
 
 @pytest.mark.parametrize(
