@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from harness.assessment import Assessed, Verdicts, assess, assess_joint
 from harness.claim import Claim
 from harness.evidence import Evidence, EvidenceCorrupt
 from harness.experiments import SEEDS
+from harness.memo import Memo, asked_of, judgement_from_json, judgement_to_json
 from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
 from harness.recording import staleness
@@ -106,14 +107,17 @@ class Judge:
         recorded: Recorded,
         seeds: Sequence[int] = SEEDS,
         known: Mapping[Assessed, Verdicts] | None = None,
+        memo: Memo | None = None,
     ) -> None:
-        self.recorded, self.seeds = recorded, tuple(seeds)
+        self.recorded, self.seeds, self.memo = recorded, tuple(seeds), memo
         self._read: dict[tuple[str, str, Protocol, int], Evidence | str] = {}
         self._known: dict[Assessed, Verdicts] = dict(known or {})
 
     def evidence(self, model: str, experiment: str, protocol: Protocol, seed: int) -> Evidence:
         """Current recorded evidence. Raises NoEvidence, saying why there is none."""
         key = (model, experiment, protocol, seed)
+        if self.memo is not None:
+            self.memo.reading(self.recorded.path(*key))
         if key not in self._read:
             self._read[key] = self._find(*key)
         found = self._read[key]
@@ -178,7 +182,8 @@ class Judge:
     ) -> tuple[Judgement, str]:
         """The verdict over all seeds, and what each seed alone gives."""
         self._require(model, claim, protocol)
-        peers = [c for c in chapter if c.over_seeds == claim.over_seeds and self._has(model, c, protocol)]
+        beside = [c for c in chapter if c.per_model and c.applies_to(model) and protocol in c.criteria]
+        peers = [c for c in beside if c.over_seeds == claim.over_seeds and self._has(model, c, protocol)]
         pooled = self._assessed(peers, model, protocol, self.seeds)[claim.id]
         if claim.over_seeds:
             return pooled, "all seeds"
@@ -198,8 +203,31 @@ class Judge:
     ) -> Verdicts:
         key = (tuple(c.id for c in peers), model, protocol, seeds)
         if key not in self._known:
-            self._known[key] = assess(peers, model, protocol, seeds, self.evidence, absent=NoEvidence)
+            self._known[key] = self._remembered(
+                f"chapter {model}",
+                peers,
+                protocol,
+                seeds,
+                lambda: assess(peers, model, protocol, seeds, self.evidence, absent=NoEvidence),
+            )
         return self._known[key]
+
+    def _remembered(
+        self,
+        what: str,
+        claims: Sequence[Claim],
+        protocol: Protocol,
+        seeds: tuple[int, ...],
+        judge: Callable[[], Verdicts],
+    ) -> Verdicts:
+        if self.memo is None:
+            return judge()
+        return self.memo.remembered(
+            f"{what} {claims[0].id} {protocol} {'+'.join(map(str, seeds))}",
+            asked_of(claims, protocol),
+            lambda: {name: judgement_to_json(judgement) for name, judgement in judge().items()},
+            lambda kept: {name: judgement_from_json(value) for name, value in kept.items()},
+        )
 
     def _joint(self, claim: Claim) -> Row:
         assert isinstance(claim.models, tuple)
@@ -214,7 +242,7 @@ class Judge:
                 judgements[protocol] = not_run(f"needs evidence of {', '.join(missing)}")
                 lacking += [gap for model in missing for gap in self._missing(model, claim, protocol)]
             else:
-                judgements[protocol] = assess_joint(claim, protocol, self.seeds, self.evidence)
+                judgements[protocol] = self._compared(claim, protocol)
                 for model in claim.models:
                     for name in claim.experiments(protocol):
                         used += [self.evidence(model, name, protocol, seed) for seed in self.seeds]
@@ -226,6 +254,12 @@ class Judge:
             evidence=tuple(used),
             missing=tuple(dict.fromkeys(lacking)),
         )
+
+    def _compared(self, claim: Claim, protocol: Protocol) -> Judgement:
+        def judge() -> Verdicts:
+            return {claim.id: assess_joint(claim, protocol, self.seeds, self.evidence)}
+
+        return self._remembered("joint", [claim], protocol, self.seeds, judge)[claim.id]
 
     def _has(self, model: str, claim: Claim, protocol: Protocol) -> bool:
         try:
@@ -300,15 +334,16 @@ def make_report(
     evidence_dir: Path,
     seeds: Sequence[int] = SEEDS,
     known: Mapping[Assessed, Verdicts] | None = None,
+    memo: Memo | None = None,
 ) -> Report:
     """Judge the recorded evidence, and draw the figures beside it.
 
-    `known` are judgements of this same recorded evidence.
+    `known` are judgements of this same recorded evidence, and `memo` keeps those of earlier runs.
     """
     from harness.figures import FIGURES, draw
 
     recorded = Recorded(root=evidence_dir)
-    judge = Judge(recorded, seeds, known)
+    judge = Judge(recorded, seeds, known, memo)
     rows = {name: judge.chapter(claims, specs) for name, claims in chapters.items()}
     figures = []
     for kind in FIGURES:

@@ -1,0 +1,174 @@
+"""What was judged before: answers kept beside the measurements, so that nothing recorded is judged twice. No torch.
+
+An answer is believed only where it was given to the same question, by the same code and versions, from the same bytes
+of every record that was asked for, absent ones included. Anything else in the folder (damaged, edited, of other code)
+counts as not there, and is replaced. It is no evidence: it is never committed, and can be had again at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.claim import Claim
+from harness.protocols import Protocol
+from harness.statistics.estimate import Estimate
+from harness.store import StoreUnwritable, write_atomic
+from harness.verdicts.verdict import Finding, Judgement, Verdict
+
+Answer = TypeVar("Answer")
+
+_ROOT = Path(__file__).parents[1]
+_DECIDING = ("harness.assessment", "harness.memo", "harness.profiles", "harness.recording", "harness.store")
+"""What turns records into verdicts and summaries; with all that these import."""
+_LIBRARIES = ("numpy", "scipy", "statsmodels")
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from|import)[ \t]+((?:harness|tasks)[\w.]*)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?",
+    re.MULTILINE,
+)
+
+
+class Memo:
+    """Answers from the records under `evidence`, kept under `root`.
+
+    `also` are further files whose code decides. A folder that cannot be written costs time and nothing else.
+    """
+
+    def __init__(self, root: Path, evidence: Path, also: Iterable[Path] = ()) -> None:
+        self.root, self.evidence = root, evidence
+        self._basis = basis((*deciding_files(), *also))
+        self._digests: dict[Path, str] = {}
+        self._used: dict[str, str] | None = None
+
+    def remembered(
+        self, name: str, question: str, make: Callable[[], Any], parse: Callable[[Any], Answer]
+    ) -> Answer:
+        """The answer, read with `parse`: the one that is kept, or that of `make`, JSON values, which is kept then.
+
+        `name` is the question's place in the folder: another question of that name replaces it. `make` is to call
+        `reading` for every record that it asks for. Raises what `make` raises, and keeps nothing then.
+        """
+        path = self.root / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
+        asked = hashlib.sha256(f"{self._basis}\n{name}\n{question}".encode()).hexdigest()
+        try:
+            return parse(self._kept(path, asked))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # nothing is there, or nothing to be believed
+        outer, self._used = self._used, {}
+        try:
+            answer = make()
+            used = self._used
+        finally:
+            self._used = outer
+        text = json.dumps(
+            {"asked": asked, "used": used, "answer": answer}, default=lambda number: number.item()
+        )
+        if any(used.values()):  # where nothing is recorded, there is nothing to save
+            with suppress(StoreUnwritable):
+                write_atomic(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
+        return parse(json.loads(text)["answer"])
+
+    def reading(self, path: Path) -> None:
+        """To be called before a record is asked for, be it there or not."""
+        if self._used is not None:
+            self._used[path.relative_to(self.evidence).as_posix()] = self._digest(path)
+
+    def _kept(self, path: Path, asked: str) -> Any:
+        """Raises ValueError, OSError or a lookup's errors for what is not the answer to this question of today."""
+        stated, _, text = path.read_text(encoding="utf-8").partition("\n")
+        if hashlib.sha256(text.encode()).hexdigest() != stated:
+            raise ValueError(f"{path} does not match its digest")
+        kept = json.loads(text)
+        now = {name: self._digest(self.evidence / name) for name in kept["used"]}
+        if kept["asked"] != asked or kept["used"] != now:
+            raise ValueError(f"{path} answers another question")
+        return kept["answer"]
+
+    def _digest(self, path: Path) -> str:
+        """sha256 of a record's bytes, '' where there is none; each is read once a session."""
+        if path not in self._digests:
+            try:
+                self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except FileNotFoundError:
+                self._digests[path] = ""
+        return self._digests[path]
+
+
+def asked_of(claims: Sequence[Claim], protocol: Protocol) -> str:
+    """All that a verdict under this protocol depends on in these cards."""
+    return repr(
+        [
+            (c.id, c.models, c.joint, c.over_seeds, c.untestable, c.criteria.get(protocol), c.presupposes)
+            for c in claims
+        ]
+    )
+
+
+def judgement_to_json(judgement: Judgement) -> dict[str, Any]:
+    """Plain JSON values."""
+    return asdict(judgement)
+
+
+def judgement_from_json(value: dict[str, Any]) -> Judgement:
+    """The judgement again. Raises KeyError, TypeError or ValueError for anything else."""
+    return Judgement(
+        **{
+            **value,
+            "verdict": Verdict(value["verdict"]),
+            "findings": tuple(_finding(finding) for finding in value["findings"]),
+        }
+    )
+
+
+def _finding(value: dict[str, Any]) -> Finding:
+    estimate = value["estimate"]
+    return Finding(
+        **{
+            **value,
+            "verdict": Verdict(value["verdict"]),
+            "estimate": None if estimate is None else Estimate(**estimate),
+        }
+    )
+
+
+def basis(files: Iterable[Path]) -> str:
+    """sha256 of these files, and of the versions that numbers depend on."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    versions = {name: version(name) for name in _LIBRARIES}
+    digest.update(repr((platform.python_version(), platform.machine(), versions)).encode())
+    return digest.hexdigest()
+
+
+@cache
+def deciding_files() -> tuple[Path, ...]:
+    """The modules of _DECIDING and all of harness and tasks that they import, those inside functions included."""
+    found: set[Path] = set()
+    waiting = [path for module in _DECIDING for path in _paths(module, ())]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for match in _IMPORT.finditer(path.read_text(encoding="utf-8")):
+            waiting += _paths(match[1], re.findall(r"\w+", match[2] or ""))
+    return tuple(sorted(found))
+
+
+def _paths(module: str, names: Iterable[str]) -> list[Path]:
+    """The files of a module, of the packages it is in, and of those of `names` that are modules of it."""
+    parts = module.split(".")
+    places = [_ROOT.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+    places += [places[-1] / name for name in names]
+    files = [path for place in places for path in (place / "__init__.py", place.with_suffix(".py"))]
+    return [path for path in files if path.is_file()]
