@@ -576,6 +576,8 @@ CLAIMS = (
             )
         },
         presupposes=(_adds("adapter_ranks", _on(OF_RANK[1])),),
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        borderline={SOUND: ("smollm2_135m",)},
         note=AFTER_THE_TABLES,
     ),
     Claim(
@@ -598,6 +600,7 @@ CLAIMS = (
             )
         },
         presupposes=(_adds("adapter_modules", WHOLE),),
+        borderline={SOUND: ("smollm2_135m",)},
         note="In any model q and o have the same two widths, so that adapters on them have equally many parameters. "
         + AFTER_THE_TABLES,
     ),
