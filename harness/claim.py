@@ -30,6 +30,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 __all__ = [
     "ARTIFACT_LENGTH",
     "EVERY_MODEL",
+    "MEASURED",
     "Claim",
     "EveryModel",
     "Expected",

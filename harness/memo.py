@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -45,7 +45,8 @@ class Memo:
 
     def __init__(self, root: Path, evidence: Path, also: Iterable[Path] = ()) -> None:
         self.root, self.evidence = root, evidence
-        self._basis = basis((*deciding_files(), *also))
+        self._files = (*deciding_files(), *also)
+        self._basis = basis(self._files)
         self._digests: dict[Path, str] = {}
         self._used: dict[str, str] | None = None
 
@@ -72,7 +73,7 @@ class Memo:
         text = json.dumps(
             {"asked": asked, "used": used, "answer": answer}, default=lambda number: number.item()
         )
-        if any(used.values()):  # where nothing is recorded, there is nothing to save
+        if any(used.values()) and self._still(used):  # where nothing is recorded, there is nothing to save
             with suppress(StoreUnwritable):
                 write_atomic(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
         return parse(json.loads(text)["answer"])
@@ -93,14 +94,24 @@ class Memo:
             raise ValueError(f"{path} answers another question")
         return kept["answer"]
 
+    def _still(self, used: Mapping[str, str]) -> bool:
+        """Whether records and code are what they were when they were digested: what is judged was read later."""
+        records = all(_digest_of(self.evidence / name) == digest for name, digest in used.items())
+        return records and basis(self._files) == self._basis
+
     def _digest(self, path: Path) -> str:
-        """sha256 of a record's bytes, '' where there is none; each is read once a session."""
+        """As `_digest_of`; each record is read once a session."""
         if path not in self._digests:
-            try:
-                self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-            except FileNotFoundError:
-                self._digests[path] = ""
+            self._digests[path] = _digest_of(path)
         return self._digests[path]
+
+
+def _digest_of(path: Path) -> str:
+    """sha256 of a record's bytes, '' where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 def asked_of(claims: Sequence[Claim], protocol: Protocol) -> str:

@@ -211,6 +211,31 @@ def test_many_writers_at_once_leave_one_whole_answer(ask):
     assert os.listdir(ask.home / "judged") == [ask.kept.name]
 
 
+@pytest.mark.parametrize("what", ["record", "absent record", "code"])
+def test_what_changes_while_it_is_judged_is_not_kept(ask, what):
+    """Digested, changed, read, judged; and afterwards put back as it was."""
+    code = ask.home / "judge.py"
+    code.write_text("least = 1\n")
+    ask.records = ("m/a.json", "m/later.json")
+    memo = Memo(ask.home / "judged", ask.home / "evidence", (code,))
+    record = ask.home / "evidence" / "m" / ("later.json" if what == "absent record" else "a.json")
+    changed = code if what == "code" else record
+
+    def make() -> object:
+        for name in ask.records:
+            memo.reading(ask.home / "evidence" / name)
+        changed.write_text("changed")
+        return {"is": "of what was changed"}
+
+    before = changed.read_bytes() if changed.exists() else None
+    assert memo.remembered("name", "question", make, dict) == {"is": "of what was changed"}
+    if before is None:
+        changed.unlink()
+    else:
+        changed.write_bytes(before)
+    assert ask(also=(code,)) == {"is": [1.5, "so", None]}
+
+
 CLAIM = Claim(
     id="hub",
     sentence="The hub is L2.",
