@@ -459,8 +459,7 @@ CLAIMS = (
     ),
     Claim(
         id="xfam-small-profiles-differ",
-        sentence="Two models of like size from two families, SmolLM2-135M and Gemma 3 270M, differ in where removal "
-        "hurts.",
+        sentence="Two small models from two families, SmolLM2-135M and Gemma 3 270M, differ in where removal hurts.",
         source="this suite: the claim about architectures, of the two models that were measured",
         falsified_by="profiles over relative depth that agree within prompt noise",
         models=MEASURED,
@@ -475,7 +474,8 @@ CLAIMS = (
                 ),
             )
         },
-        note="What two families of like size differ by, two sizes of one family may differ by without size being why.",
+        note="Of Gemma's parameters 168 million are embeddings: without these the two are of one size. Two families "
+        "can differ this much; so a difference between two sizes of one family need not come from size.",
     ),
     Claim(
         id="coder-hub",

@@ -163,6 +163,27 @@ def _kept_of_sums(rank: int | None, what: str) -> tuple[OfFamilies, ...]:
     )
 
 
+def _sums_add() -> tuple[OfFamilies, ...]:
+    """On each skill, what the sums with each other adapter add to the base's answers, on average over the four."""
+    share = 1.0 / (len(FAMILIES) - 1)
+    return tuple(
+        OfFamilies(
+            families=(own,),
+            criterion=Contrast(
+                experiment="adapter_families",
+                what=f"what the sums of the adapter of {own} and another add, on average over four others",
+                terms=(
+                    *(Term(weight=share, of=_sum(own, other)) for other in FAMILIES if other != own),
+                    Term(weight=-1.0),
+                ),
+                at_least=0.1,
+                rationale="a tenth of a nat: where the sum does nothing there is nothing to keep",
+            ),
+        )
+        for own in FAMILIES
+    )
+
+
 def _profile(family: str | None) -> ProfileOf:
     parts = () if family is None else (Part(family=family, recipe=RECIPE),)
     select = Under(parts=parts, select=Singles())
@@ -661,11 +682,13 @@ CLAIMS = (
     ),
     Claim(
         id="stacking-svd-keeps-the-sum",
-        sentence="Merged by SVD at the rank of one of them, two adapters keep, on each skill, what their sum does.",
+        sentence="Merged by SVD at the rank of one of them, two adapters keep, on each skill and on average over the "
+        "other four, what their sum does.",
         source="this suite: whether a merge that is no larger than one adapter holds two skills",
         falsified_by="a skill on which merges lose more than a tenth of a nat of what the sums with other adapters do",
         models=EVERY_MODEL,
         criteria={SOUND: _kept_of_sums(None, "the SVD merge, at the rank of one,")},
+        presupposes=_sums_add(),
         note="The sum of two adapters of rank 8 has rank 16 in every module, and the concatenation of their factors is "
         "that sum exactly; an SVD merge keeps its 8 largest singular values. Whether the sum itself helps is asked by "
         "other cards.",
@@ -678,6 +701,7 @@ CLAIMS = (
         falsified_by="a skill on which such merges lose more than a tenth of a nat of what the sums do",
         models=EVERY_MODEL,
         criteria={SOUND: _kept_of_sums(MERGED_RANK, f"the SVD merge, at rank {MERGED_RANK},")},
+        presupposes=_sums_add(),
         note="The largest singular values may all be of one of the two: nothing shares the ranks out evenly.",
     ),
 )

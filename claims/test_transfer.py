@@ -5,7 +5,7 @@ prediction itself, in any model and for any adapter, and the curve must rise tow
 nothing about where the adapter acts. Sound are what one block of the adapted run adds, in the base's own run, and the
 adapted stream at the last token alone. The reverse brings the base's activations into the adapted run, and asks what is
 undone. Controls on donors are the run under a random update of the same norm, and the adapted run on another prompt of
-the family: what these bring as well is nothing of what was learned about the prompt.
+the family: what the first brings as well is nothing that was learned.
 
 Recovery is 1 - KL(adapted || patched) / KL(adapted || base), means over the prompts that the adapter moves by 0.1 nats
 or more: the atlas took in 15 prompts of 17 that it moved by less than 0.2.
@@ -65,6 +65,19 @@ def _nothing_brought(on: On) -> OfFamilies:
             rationale="a rise of a tenth of a nat, the least effect that counts, is a drop of -0.1",
         ),
     )
+
+
+TRAINED_BRINGS = OfFamilies(
+    families=(JSON,),
+    criterion=EveryProbe(
+        experiment=EXPERIMENT,
+        select=AdapterRows(on=On.LAST, blocks=LAST_BLOCK),
+        metric=ANSWER_DROP,
+        at_most=-0.1,
+        rationale="where not even the adapted prediction makes the answer a tenth of a nat likelier, a donor that "
+        "brings nothing shows nothing",
+    ),
+)
 
 
 def _same_prediction(rows: AdapterRows) -> WorstCase:
@@ -350,10 +363,10 @@ CLAIMS = (
     ),
     Claim(
         id="transfer-no-block-needed",
-        sentence="No single block's part of the adapted run is needed: with what the base adds there instead, more "
-        "than half of the behaviour stays.",
+        sentence="No single block's part of the adapted run is needed: what the base adds there instead undoes less "
+        "than half of the KL between the two.",
         source="this suite: the reverse of 'what one block adds does not carry the behaviour over'",
-        falsified_by="a block in whose place the base's contribution undoes half",
+        falsified_by="a block in whose place the base's contribution undoes half of it",
         models=EVERY_MODEL,
         criteria={
             SOUND: (
@@ -367,16 +380,16 @@ CLAIMS = (
     ),
     Claim(
         id="transfer-own-prompt-needed",
-        sentence="What the last token carries over belongs to the prompt: the adapted stream of another prompt of the "
-        "family recovers less than half, after any block.",
+        sentence="It takes the prompt's own stream: the last token's adapted stream from another prompt of the family "
+        "recovers less than half, after any block.",
         source="this suite: the control of a shuffled donor",
         falsified_by="a block after which another prompt's stream recovers half",
         models=EVERY_MODEL,
         criteria={
             SOUND: (AdapterRecovery(rows=AdapterRows(on=On.ANOTHERS_LAST), at_most=0.5, rationale=WHY_MOST),)
         },
-        note="The other prompt is the next one of its family with another answer. A recovery far below 0 is to be "
-        "expected late: what is pasted there is the other's prediction.",
+        note="The other prompt is the next one of its family with another answer. What is pasted brings its base "
+        "content along, late its whole prediction: whether what was trained is the same for every prompt is not told.",
     ),
     Claim(
         id="transfer-random-donor-inert",
@@ -386,6 +399,7 @@ CLAIMS = (
         falsified_by="a graft from the run under a random update that adds more than a tenth of a nat",
         models=EVERY_MODEL,
         criteria={SOUND: (_nothing_brought(On.CONTRIBUTION), _nothing_brought(On.LAST))},
+        presupposes=(TRAINED_BRINGS,),
         note="At five blocks, the first and the last among them.",
     ),
 )

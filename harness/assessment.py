@@ -104,15 +104,14 @@ def differing_adapters(records: Iterable[Evidence]) -> dict[str, str]:
 
 
 def not_rounded(records: Sequence[Evidence]) -> dict[str, str]:
-    """Of evidence of one model, the experiments in a precision of their own that is that of the rest as well."""
-    problems: dict[str, str] = {}
-    for dtype in {record.question.dtype for record in records}:
-        names = list(dict.fromkeys(r.question.experiment for r in records if r.question.dtype == dtype))
-        rest = [name for name in names if name not in EXPERIMENTS or not EXPERIMENTS[name].dtype]
-        if rest:
-            text = f"{rest[0]} was measured in {dtype} too, so that no precisions are compared: measure it in another"
-            problems |= {name: text for name in names if name not in rest}
-    return problems
+    """Of evidence of one model, the experiments in a precision of their own, where the rest is not in float32."""
+    dtypes = {record.question.experiment: record.question.dtype for record in records}
+    own = [name for name in dtypes if name in EXPERIMENTS and EXPERIMENTS[name].dtype]
+    short = [name for name, dtype in dtypes.items() if name not in own and dtype != "float32"]
+    if not short:
+        return {}
+    text = f"{short[0]} was measured in {dtypes[short[0]]}, so that nothing is compared with float32: measure it anew"
+    return dict.fromkeys(own, text)
 
 
 def _gather(

@@ -10,7 +10,8 @@ those of every shorter one.
 prompt; four questions a family use each of a band's lengths once.
 
 `layers_extended` measures the four families that the suite `extended` adds; the other twelve are layer_sweep's.
-`layers_bfloat16` asks the prompts of layer_sweep of the same weights, rounded.
+`layers_bfloat16` asks the prompts of layer_sweep of the same weights, rounded. Rounded are the weights and what each
+block computes; the stream between blocks stays in float32, as everywhere in the engine.
 """
 
 from __future__ import annotations

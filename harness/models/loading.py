@@ -107,7 +107,7 @@ def load(
 
 
 def rounded(loaded: LoadedModel, dtype: str) -> LoadedModel:
-    """The same weights in another precision, as a copy: it computes what a model loaded with this dtype does.
+    """The same weights in another precision, as a copy: the model that `load` gives with this dtype.
 
     Parameters are rounded; what a model computes for itself, such as the angles of its positions, is not.
     Raises ModelError (unknown dtype).

@@ -252,6 +252,15 @@ def test_only_questions_that_both_ask_are_compared() -> None:
     assert " On the 4 questions that both ask it is 1 there and 1 in steering_long" in told(found)
 
 
+def test_nothing_is_lost_where_the_compared_questions_gained_nothing() -> None:
+    """34 short prompts gain 9 nats; the six that are asked at length too lose a nat at either length."""
+    short = band(lambda _, prompt: -1.0 if template(prompt) < 6 else 9.0, blocks=(1,), templates=40)
+    found = judged(short, at_l1(-1.0, templates=6, blocks=(1,)))
+    assert found.verdict is INCONCLUSIVE
+    assert found.estimate is not None
+    assert found.estimate.high < 0.0
+
+
 # What cannot be judged
 
 

@@ -163,7 +163,7 @@ CLAIM = Claim(
 )
 
 
-@pytest.mark.parametrize("of_rest", ["float32", "bfloat16"])
+@pytest.mark.parametrize("of_rest", ["float32", "bfloat16", "float16"])
 def test_precisions_are_compared_only_where_they_are_two(
     make_evidence: Callable[..., Evidence], of_rest: str
 ) -> None:
@@ -178,5 +178,6 @@ def test_precisions_are_compared_only_where_they_are_two(
     else:
         assert found.verdict is Verdict.INVALID
         assert (
-            "layer_sweep was measured in bfloat16 too, so that no precisions are compared" in found.sentence
+            f"layer_sweep was measured in {of_rest}, so that nothing is compared with float32"
+            in found.sentence
         )

@@ -49,8 +49,8 @@ def judge_weakens(criterion: SteeringWeakens, measured: Measured) -> Finding:
 
     Refuted: the difference above 0, even with the strong slope turned round: a direction that steers backwards, and on
     other prompts less so, gains nothing there. Compared are the questions that both tables ask; that there is a slope
-    to lose is asked of all strong prompts. Each half of the templates is judged at the block with the largest slope on
-    the strong prompts of the other half.
+    to lose is shown on all strong prompts, and has to be there on the compared ones. Each half of the templates is
+    judged at the block with the largest slope on the strong prompts of the other half.
     """
     blocks, strong, weak = _read(criterion, measured)
     if problem := unusable(np.concatenate([strong.values, weak.values], axis=1)):
@@ -69,7 +69,7 @@ def judge_weakens(criterion: SteeringWeakens, measured: Measured) -> Finding:
         weak.on(long).at(chosen, first[short]),
         [strong.prompts[i] for i in short],
     )
-    below = max(rises.p_above(0, 0.0), paired.p_below(2, 0.0))
+    below = max(rises.p_above(0, 0.0), paired.p_below(2, 0.0), 0.0 if paired.value[0] > 0.0 else 1.0)
     above = max(paired.p_above(2, 0.0), paired.p_above(3, 0.0))
     verdict, p = decide(min(1.0, 2.0 * below), min(1.0, 2.0 * above))
     estimate = replace(paired.estimate(2), unit=UNIT)
