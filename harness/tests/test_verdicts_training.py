@@ -12,6 +12,7 @@ from harness.adapters.values import SOUND, Adapted, Kind, Part, Recipe
 from harness.anatomy import Anatomy
 from harness.edits import Stream, skip, zero
 from harness.effects import Effects, pool
+from harness.experiments import adapter_rank_blocks
 from harness.experiments import adapters as adapter_experiments
 from harness.protocols import Protocol
 from harness.verdicts.criteria import (
@@ -698,7 +699,7 @@ def test_criteria_say_what_they_ask():
 def measured_as_asked(protocol, seed):
     """A table of every experiment's own probes, of a model of 24 blocks; numbers of a training differ by row alone."""
     found = {}
-    for experiment in adapter_experiments.EXPERIMENTS:
+    for experiment in (*adapter_experiments.EXPERIMENTS, *adapter_rank_blocks.EXPERIMENTS):
         if protocol not in experiment.protocols:
             continue
         probes = experiment.probes(protocol, Anatomy(n_layers=24))
