@@ -358,6 +358,7 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
         note="Even where blocks add up the two may differ: the answer's log-probability levels off as it nears "
         "certainty, so that the first half of the way up is the shorter one.",
     ),
@@ -377,6 +378,7 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="transfer-own-prompt-needed",
@@ -400,6 +402,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: (_nothing_brought(On.CONTRIBUTION), _nothing_brought(On.LAST))},
         presupposes=(TRAINED_BRINGS,),
+        borderline={SOUND: ("smollm2_135m",)},
         note="At five blocks, the first and the last among them.",
     ),
 )
