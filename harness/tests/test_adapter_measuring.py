@@ -660,7 +660,7 @@ def test_every_experiment_can_be_measured_on_a_single_block(
     asked: Experiment, protocol: Protocol, single_block: Subject, tmp_path: Path
 ) -> None:
     rows = tuple(map(shrunk, asked.probes(protocol, anatomy(1))))
-    small = replace(asked, probes=lambda *_: rows, prompts_per_family=1)
+    small = replace(asked, probes=lambda *_: rows, prompts_per_family=2)
     evidence = measure.measure(single_block, small, protocol, 42, Store(root=tmp_path))
     assert evidence.failed == ()
     assert evidence.effects.probes == rows
@@ -692,9 +692,9 @@ def test_no_two_rows_go_by_one_name(asked: Experiment, protocol: Protocol) -> No
     [
         ("adapter_layers", SOUND, 2 + 2 * 30),
         ("adapter_layers", Protocol.PUBLISHED, 1 + 30),
-        ("adapter_transfer", SOUND, 2 + 2 * 30 + 2 * 5),
-        ("adapter_transfer", Protocol.PUBLISHED, 1 + 30),
-        ("adapter_families", SOUND, 5 + 2 * 10 + 5),
+        ("adapter_transfer", SOUND, 2 + 2 * 30 + 2 * 5 + 1 + 2 * 30 + 30),
+        ("adapter_transfer", Protocol.PUBLISHED, 2 * (1 + 30)),
+        ("adapter_families", SOUND, 5 + 4 * 10 + 5),
         ("adapter_profiles", SOUND, 6 * 30),
         ("adapter_profiles", Protocol.PUBLISHED, 6 * 30),
         ("adapter_steps", SOUND, 6 * 31),
