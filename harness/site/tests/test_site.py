@@ -280,7 +280,11 @@ def test_of_all_that_is_recorded_the_page_is_small(recorded: str) -> None:
 def test_of_all_that_is_recorded_the_page_says_what_claims_md_says(recorded: str) -> None:
     markdown = (ROOT / "CLAIMS.md").read_text(encoding="utf-8")
     assert page_counts(recorded) == markdown_counts(markdown)
-    told = re.findall(r'^### <a id="([^"]+)">', markdown, re.MULTILINE)
+    told = [
+        name
+        for name in re.findall(r'^### <a id="([^"]+)">', markdown, re.MULTILINE)
+        if not name.startswith("not-run-")
+    ]
     assert sorted(str(a["id"]) for a in Parsed(recorded).all("article")) == sorted(told)
 
 
