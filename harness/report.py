@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -432,8 +432,3 @@ class Linker:
     def file(self, path: Path) -> str:
         """A file, seen from the report."""
         return Path(os.path.relpath(path.resolve(), self.base)).as_posix()
-
-
-def count_readings(rows: Iterable[Row]) -> Counter[str]:
-    """How many rows read as what."""
-    return Counter(row.reading.strip("*") for row in rows)

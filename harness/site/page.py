@@ -13,9 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
+from harness.contents import OF_FIGURES_READINGS, READINGS
 from harness.report import Report
 from harness.site.maps import heat_maps
-from harness.site.view import COUNTED, READINGS, PageView, page_view
+from harness.site.view import PageView, page_view
 from harness.statistics.estimate import CONFIDENCE
 from harness.store import write_atomic
 
@@ -55,8 +56,8 @@ def render_page(report: Report, view: PageView, evidence: str | None) -> str:
     environment.filters["code"] = code
     return environment.get_template("page.html").render(
         view=view,
-        counted=COUNTED,
-        readings=READINGS,
+        counted=READINGS,
+        readings=READINGS + OF_FIGURES_READINGS,
         confidence=f"{CONFIDENCE:.0%}",
         seeds=report.judge.seeds,
         evidence=evidence,

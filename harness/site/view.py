@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.calibration.power import power_of
 from harness.claim import Claim
-from harness.contents import effect_text, size_text, where_measured
+from harness.contents import Section, Tally, contents, effect_text, plain, size_text, where_measured
 from harness.evidence import Evidence
-from harness.models.spec import ModelSpec
 from harness.protocols import Protocol
 from harness.published import Quantity
-from harness.report import Figure, Report, Row, count_readings
+from harness.report import Figure, Report, Row
 from harness.verdicts.arithmetic_criteria import Arithmetic
 from harness.verdicts.verdict import Judgement, Verdict
 
-READINGS = ("holds", "falls", "artifact", "open", "not run", "consistent", "inconsistent")
-COUNTED = READINGS[:5]
-"""What a measured claim can read as; the other two are of published figures."""
 SEVERAL = "several"
 """The filter's name of claims that compare models."""
 
@@ -119,73 +113,50 @@ class PageView:
 
 def page_view(report: Report, link: LinkTo) -> PageView:
     """All that the page shows."""
-    rows = [row for chapter in report.rows.values() for row in chapter]
-    measured = [row for row in rows if not row.claim.from_figures]
+    said = contents(report.rows, report.specs)
     figures = {f.path: _figure(f) for f in report.figures}
     titles = {spec.id: spec.title for spec in report.specs}
-    overview = _overview(measured, report.specs)
-    several = [(SEVERAL, "several models")] if any(len(row.models) > 1 for row in measured) else []
+    overview = tuple(map(_count, said.tallies))
+    several = [(line.key, line.title) for line in overview if line.key == SEVERAL]
     return PageView(
         overview=overview,
-        arithmetic=count_readings(row for row in rows if row.claim.from_figures),
+        arithmetic=said.of_figures,
         figures=tuple(figures[f.path] for f in report.figures if f.chapter is None),
         chapters=tuple(
-            _chapter(name, report.rows[name], report, figures, link)
-            for name in sorted(report.rows, key=_by_number)
+            ChapterView(
+                slug=chapter.anchor.removeprefix("chapter-"),
+                name=chapter.name,
+                claims=tuple(_claim(section, report, link) for section in chapter.sections),
+                figures=tuple(
+                    figures[f.path]
+                    for f in report.figures
+                    if f.chapter is not None and said.home(f.chapter) == chapter.name
+                ),
+            )
+            for chapter in said.chapters
         ),
         models=(*titles.items(), *several),
         verdicts=tuple(str(v) for v in Verdict),
-        n_claims=len({row.claim.id for row in rows}),
-        provenance=_provenance(rows),
+        n_claims=len(said.sections),
+        provenance=_provenance(said.rows),
     )
 
 
-def slug(name: str) -> str:
-    """'1. Hub location' -> '1-hub-location'."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _count(tally: Tally) -> CountView:
+    key, title = (tally.spec.id, tally.spec.title) if tally.spec else (SEVERAL, "several models")
+    return CountView(key=key, title=title, total=tally.n_rows, counts=tally.counts)
 
 
-def _by_number(name: str) -> tuple[int, str]:
-    """Numbered chapters in the order of their numbers, then the others."""
-    number = re.match(r"\d+", name)
-    return (int(number[0]), name) if number else (sys.maxsize, name)
-
-
-def _overview(measured: Sequence[Row], specs: Sequence[ModelSpec]) -> tuple[CountView, ...]:
-    def line(key: str, title: str, rows: Sequence[Row]) -> CountView:
-        return CountView(key=key, title=title, total=len(rows), counts=count_readings(rows))
-
-    lines = [line(s.id, s.title, [row for row in measured if row.models == (s.id,)]) for s in specs]
-    joint = [row for row in measured if len(row.models) > 1]
-    return (*lines, line(SEVERAL, "several models", joint)) if joint else tuple(lines)
-
-
-def _chapter(
-    name: str, rows: Sequence[Row], report: Report, figures: Mapping[Path, FigureView], link: LinkTo
-) -> ChapterView:
-    read = {experiment for row in rows for p in row.claim.criteria for experiment in row.claim.experiments(p)}
-    by_claim: dict[str, list[Row]] = {}
-    for row in rows:
-        by_claim.setdefault(row.claim.id, []).append(row)
-    return ChapterView(
-        slug=slug(name),
-        name=name,
-        claims=tuple(_claim(claim_rows, report, link) for claim_rows in by_claim.values()),
-        figures=tuple(figures[f.path] for f in report.figures if f.chapter in read),
-    )
-
-
-def _claim(rows: Sequence[Row], report: Report, link: LinkTo) -> ClaimView:
-    claim = rows[0].claim
-    views = [(row.ran, _row(row, report, link)) for row in rows]
+def _claim(section: Section, report: Report, link: LinkTo) -> ClaimView:
+    claim = section.claim
     published = [f"{p.what} {p.value} {p.unit}".strip() for p in claim.published]
     return ClaimView(
         id=claim.id,
         sentence=claim.sentence,
         source=claim.source,
         searched=f"{claim.id} {claim.sentence}".lower(),
-        supersedes=claim.supersedes,
-        superseded_by=claim.superseded_by,
+        supersedes=tuple(card.id for card in section.replaces),
+        superseded_by=tuple(card.id for card in section.replaced_by),
         published="; ".join(published),
         artifact=claim.artifact,
         criteria=tuple(_criteria(claim)),
@@ -193,8 +164,8 @@ def _claim(rows: Sequence[Row], report: Report, link: LinkTo) -> ClaimView:
         if claim.from_figures
         else (),
         arithmetic=claim.from_figures,
-        ran=tuple(view for ran, view in views if ran),
-        quiet=tuple(view for ran, view in views if not ran),
+        ran=tuple(_row(row, report, link) for row in section.ran),
+        quiet=tuple(_row(row, report, link) for row in section.not_run),
     )
 
 
@@ -229,7 +200,7 @@ def _row(row: Row, report: Report, link: LinkTo) -> RowView:
     return RowView(
         models=(SEVERAL,) if joint else row.models,
         label=" + ".join(row.models),
-        reading=row.reading.strip("*"),
+        reading=plain(row.reading),
         verdicts={str(p): str(j.verdict) for p, j in row.judgements.items()},
         effects={str(p): _effect(row.judgements.get(p)) for p in Protocol},
         size=_sizes(row),
