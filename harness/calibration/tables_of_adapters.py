@@ -42,6 +42,8 @@ CANDIDATES = 4_000
 MOST_RECOVERED = 0.97
 BASE_SCALE, LEAST_SCATTER = 0.75, 0.1
 """Of the noise's log_sd: how the base's KL scatters, and what of a graft of no effect does."""
+NARROWING = 0.1
+"""Largest power of the sum of effects by which the number of blocks that carry it rises or falls."""
 ALIKE = 3
 """Neighbouring blocks after which the pasted stream does alike on a prompt."""
 
@@ -121,7 +123,10 @@ def turned(asked: Asked) -> Population:
 
 
 def spread_out(asked: Asked) -> Population:
-    """Effects of the blocks under two adapters: the number of the one at the wanted ratio to that of the other."""
+    """Effects of the blocks under two adapters: the number of the one at the wanted ratio to that of the other.
+
+    One that is weighted has it where both do as much in all; at its own weight it does more, in fewer blocks.
+    """
     (criterion,) = inner(asked).the(AdapterRatio)
     part, of = criterion.part, criterion.of
     assert isinstance(part, Spread)
@@ -141,7 +146,24 @@ def spread_out(asked: Asked) -> Population:
         other = _peaked(other, max(1.5, asked.n_layers / 2 / max(1.0, wanted)))
         count = min(0.95 * asked.n_layers, max(1.05, wanted * _count(other)))
         own = asked.rng.permutation(_peaked(other, count))
-    return alike_in_families(asked, criterion.experiment, [(part.rows, own), (of.rows, other)], by_family=0.0)
+    mine = [(m.rows, levels) for m, levels in zip(part.measures, _by_weight(asked, part, own), strict=True)]
+    return alike_in_families(asked, criterion.experiment, [*mine, (of.rows, other)], by_family=0.0)
+
+
+def _by_weight(asked: Asked, spread: Spread, levels: Levels) -> list[Levels]:
+    """Effects at each weight: their sum grows with its square, and passes that of `levels` between two of them.
+
+    How many blocks carry them falls with a power of the sum: a larger effect looks narrower, or wider.
+    """
+    if not spread.weights:
+        return [levels]
+    low, high = (float(np.log(edge)) for edge in (spread.weights[0], spread.weights[-1]))
+    equal = float(np.exp(asked.rng.uniform(0.8 * low + 0.2 * high, 0.2 * low + 0.8 * high)))
+    power = float(asked.rng.uniform(-NARROWING, NARROWING))
+    sums = [(weight / equal) ** 2 for weight in spread.weights]
+    n = len(levels)
+    counts = [min(0.98 * n, max(1.02, _count(levels) * times**power)) for times in sums]
+    return [times * _peaked(levels, count) for times, count in zip(sums, counts, strict=True)]
 
 
 def inner(asked: Asked) -> Asked:

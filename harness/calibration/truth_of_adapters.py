@@ -126,15 +126,25 @@ def _means(experiment: str, measure: Measure, view: Measured) -> Float[np.ndarra
 
 def _ratio(criterion: AdapterRatio, view: Measured) -> float:
     if isinstance(criterion.part, Spread) and isinstance(criterion.of, Spread):
-        one, other = (_spread(criterion.experiment, each, view) for each in (criterion.part, criterion.of))
+        one, other = _spreads(criterion.experiment, criterion.part, criterion.of, view)
         return float((one / other / criterion.times) ** criterion.sign)
     part, of = (_means(criterion.experiment, m, view) for m in (criterion.part, criterion.of))
     rows = part if criterion.each else part.mean(keepdims=True)
     return float(np.min((rows / (criterion.times * of.mean())) ** criterion.sign))
 
 
-def _spread(experiment: str, spread: Spread, view: Measured) -> float:
-    means = _means(experiment, Measure(rows=spread.rows, metric=spread.metric), view)
+def _spreads(experiment: str, part: Spread, of: Spread, view: Measured) -> tuple[float, float]:
+    """Both numbers; the part's where its blocks do as much in all as the other's."""
+    whole = _means(experiment, of.measures[0], view)
+    own = [_means(experiment, measure, view) for measure in part.measures]
+    numbers = [_spread(part, means) for means in own]
+    if not part.weights:
+        return numbers[0], _spread(of, whole)
+    sums = [np.log(means.sum()) for means in own]
+    return float(np.exp(np.interp(np.log(whole.sum()), sums, np.log(numbers)))), _spread(of, whole)
+
+
+def _spread(spread: Spread, means: Float[np.ndarray, " blocks"]) -> float:
     if spread.share_of is not None:
         return float(means[list(spread.share_of.of(len(means)))].sum() / means.sum())
     shares = means / means.sum()

@@ -2,7 +2,9 @@
 
 The atlas zeroed the MLP of L0 under adapters of five ranks, and put what that did beside what all MLPs did. Here every
 MLP is zeroed under each of them, and beside it the adapter is switched off in each block alone, on held-out prompts of
-the adapters' own family. Prompts of another are there for the control that tells tasks apart.
+the adapters' own family; that of the largest rank also at a half and a quarter of its weight, so that it can be
+compared with one of the first rank where it does as much. Prompts of another family are there for the control that
+tells tasks apart.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from harness.experiments.definition import Experiment
 from harness.protocols import Protocol
 
 CODE = FAMILIES[2]
+WEIGHTS = (0.25, 0.5, 1.0)
+"""Of the adapter of the largest rank: effects grow with about the square, so that they span a factor of 16."""
 
 
 def _rank_blocks(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
@@ -23,7 +27,13 @@ def _rank_blocks(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:
     return (
         *(Adapted(parts=on, off=(b,), against="whole") for on in states for b in blocks),
         *(Adapted(parts=on, edit=zero(Stream.MLP_OUT, b), against="whole") for on in states for b in blocks),
+        *(Adapted(parts=on, off=(b,), against="whole") for on in _lighter() for b in blocks),
     )
+
+
+def _lighter() -> list[tuple[Part, ...]]:
+    largest = RECIPES_BY_RANK[-1]
+    return [(Part(family=JSON, recipe=largest, weight=weight),) for weight in WEIGHTS if weight != 1.0]
 
 
 EXPERIMENTS = (

@@ -18,6 +18,7 @@ from harness.protocols import Protocol
 from harness.statistics.correlation import correlations, permutation_p
 from harness.verdicts.adapter_criteria import Measure
 from harness.verdicts.adapter_selectors import AdapterRows, BlockSet, On
+from harness.verdicts.adapter_spread import at_the_size_of
 from harness.verdicts.criteria import (
     AdapterRatio,
     AdapterRecovery,
@@ -119,9 +120,11 @@ def test_each_selection_takes_its_own_rows_of_the_experiments_and_no_other():
     assert [count("transfer", published, on) for on in back] == [0, 0, 0, 1, 6]
     assert [count("layers", sound, on) for on in back] == [0, 0, 0, 1, 0]
     by_rank = EXPERIMENTS["adapter_rank_blocks"].probes(sound, anatomy)
-    for on in (On.OFF, On.WITHOUT_MLP):
-        of_rank = AdapterRows(on=on, recipe="rank_16")
-        assert sum(of_rank.keep(probe, 6) for probe in by_rank) == 6
+    for on, weights in ((On.OFF, (0.25, 0.5, 1.0)), (On.WITHOUT_MLP, (1.0,))):
+        for weight in weights:
+            of_rank = AdapterRows(on=on, recipe="rank_16", weight=weight)
+            assert sum(of_rank.keep(probe, 6) for probe in by_rank) == 6
+    assert len(by_rank) == 6 * (2 * 5 + 2)
     assert count("transfer", published, On.ONLY_UP_TO) == 6
     assert count("transfer", published, On.ONLY_UP_TO, blocks=BlockSet(layers=(-1,))) == 1
     assert not any(rows.keep(probe, 6) for rows in (CONTRIBUTIONS, OFF.rows) for probe in EDITED)
@@ -840,6 +843,75 @@ def test_how_many_blocks_carry_it_at_two_ranks(one, verdict):
     assert finding.estimate.value == pytest.approx(count[0] / count[1], rel=0.02)
 
 
+PATTERN = np.array([0.05, 0.3, 0.6, 1.0, 2.0, 0.1])
+WEIGHTS = (0.25, 0.5, 1.0)
+
+
+def by_weight_table(times, pattern=PATTERN, other=PATTERN, noise=0.001):
+    """Two updates that shift the logits of each block's part by so much; what that does is not in step with it."""
+
+    def nats(shift):
+        return shift**2 / (1.0 + 0.15 * shift**1.5)
+
+    recipes = {r.name: r for r in RECIPES_BY_RANK}
+    states = [("rank_16", weight, weight * times * pattern) for weight in WEIGHTS] + [("rank_1", 1.0, other)]
+    probes = [
+        replace(off(at), parts=(Part(family="json_schema", recipe=recipes[name], weight=weight),))
+        for name, weight, shifts in states
+        for at in range(len(shifts))
+    ]
+    means = {"kl_nats": np.concatenate([nats(shifts) for _, _, shifts in states])}
+    return table(probes, means, noise=noise, families=["json_schema"], templates=13, seed=42)
+
+
+def weighted(**bound):
+    part = replace(spread(On.OFF, 16), weights=WEIGHTS)
+    return AdapterRatio(experiment="adapter_rank_blocks", part=part, of=spread(On.OFF, 1), **bound, **WHY)
+
+
+@pytest.mark.parametrize("times", [1.3, 2.0, 3.0])
+def test_a_larger_update_of_the_same_pattern_is_not_spread_over_more_blocks(times):
+    """Judged as it is, its size alone supports the claim from twice the size on; at equal size the ratio is 1."""
+    view = measured({"adapter_rank_blocks": by_weight_table(times)}, 6)
+    found = judge_criterion(weighted(at_least=1.1), view)
+    assert found.verdict is Verdict.REFUTED, found.sentence
+    assert found.estimate.value == pytest.approx(1.0, rel=0.02)
+    assert "weighted to do as much in all" in found.sentence
+    raw = AdapterRatio(
+        experiment="adapter_rank_blocks", part=spread(On.OFF, 16), of=spread(On.OFF, 1), at_least=1.1, **WHY
+    )
+    assert (judge_criterion(raw, view).verdict is Verdict.SUPPORTED) == (times >= 2.0)
+
+
+def test_an_update_of_more_blocks_is_found_whatever_its_size():
+    """Twelve blocks, two of which carry the smaller update and four the larger one, alike."""
+    one, other = np.repeat([1.0, 0.0], [4, 8]), np.repeat([1.0, 0.0], [2, 10])
+    view = measured({"adapter_rank_blocks": by_weight_table(2.2, one, other)}, 12)
+    found = judge_criterion(weighted(at_least=1.1), view)
+    assert found.verdict is Verdict.SUPPORTED, found.sentence
+    assert found.estimate.value == pytest.approx(2.0, rel=0.02)
+    assert found.estimate.low < 2.0 < found.estimate.high
+
+
+@pytest.mark.parametrize("times", [0.5, 6.0])
+def test_updates_that_no_weight_makes_alike_are_not_compared(times):
+    """At its full weight it does less than the other, or at its smallest more."""
+    found = judge_criterion(
+        weighted(at_least=1.1), measured({"adapter_rank_blocks": by_weight_table(times)}, 6)
+    )
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "no two effects of one size" in found.sentence
+
+
+def test_the_number_at_a_size_lies_on_a_line_between_logarithms():
+    totals = np.array([[1.0, 1.0, 1.0, 4.0], [4.0, 4.0, 4.0, 2.0], [16.0, 16.0, np.nan, 16.0]])
+    numbers = np.array([[2.0, 2.0, 2.0, 2.0], [3.0, 3.0, 3.0, 3.0], [5.0, 5.0, 5.0, 5.0]])
+    found = at_the_size_of(numbers, totals, np.array([2.0, 8.0, 8.0, 3.0]))
+    assert found[:2] == pytest.approx([np.sqrt(6.0), np.sqrt(15.0)])
+    assert np.isnan(found[2])
+    assert found[3] == pytest.approx(3.0 * (5.0 / 3.0) ** (np.log(1.5) / np.log(8.0)))
+
+
 def test_trainings_that_spread_otherwise_decide_nothing():
     even, peaked = [0.25] * 4, [0.7, 0.1, 0.1, 0.1]
     tables = [
@@ -1091,6 +1163,16 @@ def test_a_card_for_another_model_is_missing_evidence():
         ),
         (lambda: RecoveryDepth(rows=LAST, at_least=0.1, **WHY).other, "not compared with another"),
         (lambda: AdapterRatio(part=spread(On.OFF, 1), of=OFF, at_least=1.0, **WHY), "with a spread"),
+        (lambda: replace(spread(On.OFF, 1), weights=(1.0, 0.5)), "two or more, ascending"),
+        (
+            lambda: AdapterRatio(
+                part=spread(On.OFF, 1),
+                of=replace(spread(On.OFF, 1), weights=(0.5, 1.0)),
+                at_least=1.0,
+                **WHY,
+            ),
+            "the part alone weighted",
+        ),
         (
             lambda: AdapterRatio(part=spread(On.OFF, 1), of=spread(On.OFF, 16, True), at_least=1.0, **WHY),
             "the same one",

@@ -52,21 +52,35 @@ class Measure:
 class Spread(Measure):
     """One number of the mean effects m of all blocks: the share of some, or how many blocks carry it.
 
-    How many is (sum m)^2 / sum m^2: n of n that do alike, 1 where one does all.
+    How many is (sum m)^2 / sum m^2: n of n that do alike, 1 where one does all. An effect does not grow in step with
+    an update, so that one pattern looks narrower or wider by its size alone. With `weights` the number is that of the
+    update weighted to do as much in all as what it is compared with: between the two measured weights whose sums lie
+    on either side, on a log-log line.
     """
 
     share_of: BlockSet | None = None
     """Blocks whose share of the sum it is; None for how many carry it."""
+    weights: tuple[float, ...] = ()
+    """Weights at which the update was measured, ascending; () for its own alone, however much that does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.weights and (len(self.weights) < 2 or list(self.weights) != sorted(set(self.weights))):
+            raise ValueError(f"Spread at weights {self.weights}: two or more, ascending")
         if not self.rows.on.names_a_block or self.rows.blocks != EVERY_BLOCK or self.metric in CONSTANTS:
             raise ValueError(f"Spread of {self.rows}: an effect of every block")
 
     def __str__(self) -> str:
+        size = ", weighted to do as much in all" if self.weights else ""
         if self.share_of is None:
-            return f"number of blocks that carry the {super().__str__()}"
-        return f"share of {self.share_of} in the summed {super().__str__()}"
+            return f"number of blocks that carry the {super().__str__()}{size}"
+        return f"share of {self.share_of} in the summed {super().__str__()}{size}"
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The effects of every block that it is read from, by ascending weight."""
+        weights = self.weights or (self.rows.weight,)
+        return tuple(Measure(rows=replace(self.rows, weight=w), metric=self.metric) for w in weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +119,10 @@ class AdapterRatio(OfAdapters):
         if isinstance(self.part, Spread) != isinstance(self.of, Spread):
             raise ValueError("AdapterRatio: a spread is compared with a spread")
         alike = getattr(self.part, "share_of", None) == getattr(self.of, "share_of", None)
-        if isinstance(self.part, Spread) and (self.each or not alike):
-            raise ValueError("AdapterRatio of spreads: one number of each, and the same one")
+        if isinstance(self.part, Spread) and (self.each or not alike or getattr(self.of, "weights", None)):
+            raise ValueError(
+                "AdapterRatio of spreads: one number of each, the same one, and the part alone weighted"
+            )
 
     @property
     def times(self) -> float:

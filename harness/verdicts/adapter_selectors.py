@@ -139,6 +139,8 @@ class AdapterRows:
     kind: Kind = Kind.TRAINED
     recipe: str | None = None
     """Name of the recipe; None for the one that was measured."""
+    weight: float = 1.0
+    """What the update is multiplied with."""
 
     def __post_init__(self) -> None:
         if not self.on.names_a_block and self.blocks != EVERY_BLOCK:
@@ -157,7 +159,7 @@ class AdapterRows:
             return False
         (part,) = probe.parts
         return (
-            (part.family, part.kind, part.weight) == (self.family, self.kind, 1.0)
+            (part.family, part.kind, part.weight) == (self.family, self.kind, self.weight)
             and part.step in (None, part.recipe.steps)
             and self.recipe in (None, part.recipe.name)
         )
@@ -166,6 +168,8 @@ class AdapterRows:
         what = f"the {self.family} adapter"
         if self.kind is Kind.RANDOM:
             what = f"a random update like {what}"
+        if self.weight != 1.0:
+            what = f"{self.weight:g} x {what}"
         recipe = "" if self.recipe is None else f" ({self.recipe})"
         where = f" ({self.blocks})" if self.on.names_a_block else ""
         return f"{what}{recipe} {self.on}{where}"

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import Estimate, format_number
-from harness.verdicts.adapter_criteria import AdapterRatio, Measure, Spread
+from harness.verdicts.adapter_criteria import AdapterRatio, Spread
 from harness.verdicts.adapter_reading import Series, read_series
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.trainings import decide_in_each, seed_means
@@ -21,75 +21,116 @@ def judge_spread_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
     """Supported where the ratio of the two numbers lies on its side of the bound in the resamples, refuted beyond it.
 
     A bound holds only where both the resamples and their mirror images about the observed value, on a log scale, lie on
-    its side; in each training as well.
+    its side; in each training as well. Inconclusive where the blocks of one do nothing, or where a weighted adapter
+    does as much as the other at none of the weights measured.
     """
-    found = [(each, _of_blocks(criterion, each, measured)) for each in (criterion.part, criterion.of)]
-    part, of = (series for _, series in found)
-    if problem := part.problem or of.problem:
+    part, of = criterion.part, criterion.of
+    assert isinstance(part, Spread)
+    assert isinstance(of, Spread)
+    found = [read_series(measured, criterion.experiment, each) for each in (*part.measures, *of.measures)]
+    if problem := next((series.problem for series in found if series.problem), None):
         return invalid(problem)
-    if part.prompts != of.prompts:
+    first = found[0]
+    if any(series.prompts != first.prompts for series in found):
         raise MissingEvidence(f"the rows of '{criterion.experiment}' were measured on different prompts")
-    values = np.vstack([part.values, of.values])
-    means = sample(Clusters.of(part.prompts), values, part.metric)
-    for spread, mean in zip(found, np.split(means.value, 2), strict=True):
-        if float(mean.sum()) <= max(0.0, len(mean) * part.floor_nats):
-            return Finding(
-                verdict=Verdict.INCONCLUSIVE,
-                sentence=f"The blocks of the {spread[0]} do {format_number(float(mean.sum()))} nats in all: nothing "
-                f"that could be spread, where the noise floor is {format_number(part.floor_nats)} nats a block.",
-                p_value=1.0,
+    values = np.vstack([series.values for series in found])
+    clusters = Clusters.of(first.prompts)
+    means = sample(clusters, values, first.metric)
+    totals = means.value.reshape(len(found), -1).sum(axis=1)
+    least = max(0.0, len(first.layers) * first.floor_nats)
+    for name, total in ((part, float(totals[-2])), (of, float(totals[-1]))):
+        if total <= least:
+            return _undecided(
+                f"The blocks of the {name} do {format_number(total)} nats in all: nothing that could be spread, where "
+                f"the noise floor is {format_number(first.floor_nats)} nats a block."
             )
-    logs = np.log(_ratios(criterion, part, np.vstack([means.value, means.draws])))
-    value, draws, edge = float(logs[0]), logs[1:], float(np.log(criterion.times))
-    own = np.log(_ratios(criterion, part, seed_means(values, part.prompts)))[:, None]
+    one, other = _numbers(criterion, first, np.vstack([means.value, means.draws]))
+    ratios = _log_ratio(one, other)
+    value, draws, edge = float(ratios[0]), ratios[1:], float(np.log(criterion.times))
+    if np.isnan(value):
+        return _undecided(
+            f"At weights {', '.join(f'{w:g}' for w in part.weights)} the blocks of the {part} do "
+            f"{', '.join(map(format_number, totals[:-1]))} nats in all, those of the {of} {format_number(totals[-1])}: "
+            "not between them, so that no two effects of one size can be compared."
+        )
+    own = _log_ratio(*_numbers(criterion, first, seed_means(values, first.prompts)))[:, None]
     verdict, p, split = decide_in_each(
         [2 * _beyond(draws, value, edge, criterion.sign)],
         [2 * _beyond(draws, value, edge, -criterion.sign)],
         criterion.sign * (own - edge),
         np.exp(own),
     )
-    estimate = _estimate(value, draws, Clusters.of(part.prompts))
-    numbers = (
-        float(spread_of(each, series.layers, mean[None])[0])
-        for (each, series), mean in zip(found, np.split(means.value, 2), strict=True)
-        if isinstance(each, Spread)
-    )
-    one, other = map(format_number, numbers)
+    estimate = _estimate(value, draws, clusters)
     return Finding(
         verdict=verdict,
-        sentence=f"The {criterion.part} is {one}, the {criterion.of} {other}: {estimate}; {criterion.bound} is asked "
-        f"for ({say_p(p)}).{split}",
+        sentence=f"The {part} is {format_number(float(one[0]))}, the {of} {format_number(float(other[0]))}: "
+        f"{estimate}; {criterion.bound} is asked for ({say_p(p)}).{split}",
         estimate=estimate,
         p_value=p,
     )
 
 
 def spread_of(
-    spread: Spread, layers: tuple[int, ...], means: Float[np.ndarray, "sets blocks"]
-) -> Float[np.ndarray, " sets"]:
+    spread: Spread, layers: tuple[int, ...], means: Float[np.ndarray, "*sets blocks"]
+) -> Float[np.ndarray, "*sets"]:
     """The number of each set of mean effects of these blocks."""
-    total = means.sum(axis=1)
+    total = means.sum(axis=-1)
     if spread.share_of is None:
-        return np.asarray(total**2 / (means**2).sum(axis=1))
+        return np.asarray(total**2 / (means**2).sum(axis=-1))
     some = np.isin(layers, spread.share_of.of(len(layers)))
-    return np.asarray(means[:, some].sum(axis=1) / total)
+    return np.asarray(means[..., some].sum(axis=-1) / total)
 
 
-def _of_blocks(criterion: AdapterRatio, spread: Measure, measured: Measured) -> Series:
-    return read_series(measured, criterion.experiment, Measure(rows=spread.rows, metric=spread.metric))
-
-
-def _ratios(
-    criterion: AdapterRatio, series: Series, means: Float[np.ndarray, "sets rows"]
+def at_the_size_of(
+    numbers: Float[np.ndarray, "weights sets"],
+    totals: Float[np.ndarray, "weights sets"],
+    size: Float[np.ndarray, " sets"],
 ) -> Float[np.ndarray, " sets"]:
-    """NaN where an effect is negative, or a share 0: of it there is no logarithm."""
+    """Of each set its number at the weight at which its total is `size`: on a straight line between logarithms.
+
+    Of neighbouring weights with the size between their totals, the two largest. NaN where there are none, or where a
+    number or total of them is not positive.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_numbers, log_totals, log_size = np.log(numbers), np.log(totals), np.log(size)
+        found = np.full(len(size), np.nan)
+        for low in range(len(numbers) - 1):
+            between = (log_totals[low] <= log_size) & (log_size <= log_totals[low + 1])
+            way = (log_size - log_totals[low]) / (log_totals[low + 1] - log_totals[low])
+            line = log_numbers[low] + way * (log_numbers[low + 1] - log_numbers[low])
+            found = np.where(between, line, found)
+    return np.asarray(np.exp(found))
+
+
+def _numbers(
+    criterion: AdapterRatio, series: Series, means: Float[np.ndarray, "sets rows"]
+) -> tuple[Float[np.ndarray, " sets"], Float[np.ndarray, " sets"]]:
+    """The two numbers of each set of means, the part's at the other's size where it was measured at several weights."""
     part, of = criterion.part, criterion.of
     assert isinstance(part, Spread)
     assert isinstance(of, Spread)
-    one, other = np.split(means, 2, axis=1)
+    by_weight = np.moveaxis(means.reshape(len(means), -1, len(series.layers)), 1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = spread_of(part, series.layers, one) / spread_of(of, series.layers, other)
-    return np.asarray(np.where(ratio > 0.0, ratio, np.nan))
+        one, other = (
+            spread_of(part, series.layers, by_weight[:-1]),
+            spread_of(of, series.layers, by_weight[-1]),
+        )
+    if part.weights:
+        return at_the_size_of(one, by_weight[:-1].sum(axis=-1), by_weight[-1].sum(axis=-1)), other
+    return one[0], other
+
+
+def _log_ratio(
+    one: Float[np.ndarray, " sets"], other: Float[np.ndarray, " sets"]
+) -> Float[np.ndarray, " sets"]:
+    """NaN where an effect is negative, or a share 0: of it there is no logarithm."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = one / other
+        return np.log(np.where(ratio > 0.0, ratio, np.nan))
+
+
+def _undecided(sentence: str) -> Finding:
+    return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=1.0)
 
 
 def _beyond(draws: Float[np.ndarray, " resamples"], value: float, edge: float, sign: float) -> float:
