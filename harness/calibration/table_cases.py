@@ -22,6 +22,7 @@ import numpy as np
 
 from harness.calibration import tables_of_adapters as adapters
 from harness.calibration import tables_of_blocks as blocks
+from harness.calibration import tables_of_donors as donors
 from harness.calibration import tables_of_positions as positions
 from harness.calibration import tables_of_sets as sets
 from harness.calibration import tables_of_steering as steering
@@ -310,6 +311,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
             "transfer-own-prompt-needed": adapters.recovered,
         },
     ),
+    *_cases(TRANSFER, 14, {"transfer-random-donor-inert": donors.inert}, training.GAINED_SD),
     *_cases(
         TRAINED,
         10,

@@ -278,6 +278,21 @@ def test_a_question_asked_twice_is_matched_by_its_text_alone():
     assert questions(one.prompts, two.prompts) == {1: 1, 0: 2}
 
 
+def test_a_question_that_either_side_asks_twice_is_named():
+    """Behind two contexts, or twice bare: which prompt of it is meant is not told."""
+    effects = sweep_of(ONE, families=1, templates=2, prompts=2)
+    bare = list(effects.prompts)
+    long = behind(effects, [0, 1, 2], "Before.").prompts
+    again = replace(long[1], text=f"And before. {bare[1].text}")
+    message = (
+        f"the question {bare[1].text!r} of {bare[1].family} (seed {bare[1].seed}) is asked more than once"
+    )
+    for one, two in ((bare, [*long, again]), ([*bare, bare[1]], long)):
+        with pytest.raises(MissingEvidence, match=re.escape(message)):
+            questions(one, two)
+    assert questions([*bare, bare[3]], long) == {0: 0, 1: 1, 2: 2}, "nobody else asks what is asked twice"
+
+
 def test_profiles_that_cannot_be_compared():
     sound = sweep_of(ONE)
     with_nan = with_value(sound, "kl_nats", 1, 4, np.nan)

@@ -115,7 +115,9 @@ def test_what_removing_it_would_undo_elsewhere_counts_against_it() -> None:
 def test_trainings_that_disagree_decide_nothing() -> None:
     first, second = ({"a": own, "b": 1.0, "c": 0.5} for own in (1.6, 0.9))
     assert judge(tables(first, EVEN), tables(first, EVEN, seed=43)).verdict is Verdict.SUPPORTED
-    assert judge(tables(first, EVEN), tables(second, EVEN, seed=43)).verdict is Verdict.INCONCLUSIVE
+    split = judge(tables(first, EVEN), tables(second, EVEN, seed=43))
+    assert split.verdict is Verdict.INCONCLUSIVE
+    assert "The trainings do not agree; by seed 0.0" in split.sentence
 
 
 def test_what_is_not_finite_makes_it_invalid_and_what_is_missing_is_named() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from harness.adapters.values import Adapted, Kind
-from harness.effects import Effects, PromptRecord
+from harness.effects import Effects
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import format_number
@@ -17,6 +16,7 @@ from harness.statistics.paired import partial_conjunction_p
 from harness.verdicts.adapter_set_criteria import RecipeBeats
 from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, invalid, say_p
+from harness.verdicts.trainings import seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence
 
 DIFFERENCE = "difference"
@@ -55,7 +55,7 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     least = n if criterion.least is None else min(criterion.least, n)
     above = np.array([found.p_above(i, 0.0) for i in range(n)])
     below = np.array([found.p_below(i, 0.0) for i in range(n)])
-    by_seed = _beaten_by_seed(leads, prompts)
+    by_seed: list[int] = (seed_means(leads, prompts) >= 0).sum(axis=1).tolist()
     holds = 2 * partial_conjunction_p(above, least) if min(by_seed) >= least else 1.0
     fails = 2 * partial_conjunction_p(below, n - least + 1) if max(by_seed) < least else 1.0
     verdict, p = decide(holds, fails)
@@ -85,17 +85,6 @@ def _rows(table: Effects, family: str, step: int | None) -> dict[str, int]:
         (part,) = probe.parts
         if (part.family, part.kind, part.step, part.weight) == (family, Kind.TRAINED, step, 1.0):
             found[part.recipe.name] = i
-    return found
-
-
-def _beaten_by_seed(leads: Float[np.ndarray, "others prompts"], prompts: Sequence[PromptRecord]) -> list[int]:
-    """How many others it beats in each training, by the means."""
-    found = []
-    for seed in sorted({prompt.seed for prompt in prompts}):
-        keep = [i for i, prompt in enumerate(prompts) if prompt.seed == seed]
-        clusters = Clusters.of([prompts[i] for i in keep])
-        means = clusters.template_means(leads[:, keep]) @ clusters.weights
-        found.append(int((means >= 0).sum()))
     return found
 
 

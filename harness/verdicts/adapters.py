@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.statistics.bootstrap import RESAMPLES, Sampled, bootstrap_p, percentile_interval, sample
+from harness.statistics.bootstrap import RESAMPLES, Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.correlation import correlations, permutation_p
-from harness.statistics.estimate import Estimate, format_number, unit_of
+from harness.statistics.estimate import format_number, unit_of
 from harness.statistics.ratio import ratio_interval
 from harness.verdicts.adapter_criteria import (
     AdapterRatio,
@@ -26,6 +26,7 @@ from harness.verdicts.adapter_criteria import (
 )
 from harness.verdicts.adapter_reading import Series, read_series
 from harness.verdicts.adapter_spread import judge_spread_ratio
+from harness.verdicts.mirrored import Mirrored
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.trainings import decide_in_each, seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
@@ -119,7 +120,7 @@ def judge_correlation(criterion: BlockCorrelation, measured: Measured) -> Findin
             f"{criterion.one} or {criterion.two} is the same in every block: there is no correlation"
         )
     wide = (np.broadcast_to(x, (RESAMPLES, x.shape[1])) for x in (a_draws, b_draws))
-    draws = correlations(*wide, ranks=ranks, given=given)
+    found = Mirrored(value=value, draws=correlations(*wide, ranks=ranks, given=given))
     low, high = criterion.at_least, criterion.at_most
     chance = 0.0
     clusters = Clusters.of(two.prompts)
@@ -127,13 +128,14 @@ def judge_correlation(criterion: BlockCorrelation, measured: Measured) -> Findin
         chance = permutation_p(a, b, clusters.rng("exchanged blocks"), ranks=ranks, given=given)
     edges = [(low, 1.0), (high, -1.0)]
     asked = [(edge, sign) for edge, sign in edges if edge is not None]
-    holds = [max(2 * _beyond(draws, value, edge, sign), 2 * chance) for edge, sign in asked]
-    fails = [2 * len(asked) * _beyond(draws, value, edge, -sign) for edge, sign in asked]
+    holds = [max(2 * found.p_beyond(edge, sign), 2 * chance) for edge, sign in asked]
+    fails = [2 * len(asked) * found.p_beyond(edge, -sign) for edge, sign in asked]
     own = correlations(_by_training_means(one), _by_training_means(two), ranks=ranks, given=given)
     own_excess = np.stack([sign * (own - edge) for edge, sign in asked], axis=1)
     shown = np.repeat(own[:, None], len(asked), axis=1)
     verdict, p, split = decide_in_each(holds, fails, own_excess, shown)
-    estimate = _correlation(criterion, value, draws, clusters)
+    estimate = found.estimate(f"({criterion.name})", clusters)
+    estimate = replace(estimate, low=max(-1.0, estimate.low), high=min(1.0, estimate.high))
     said = f"; among exchanged blocks {say_p(chance)}" if low is not None and low >= 0.0 else ""
     return Finding(
         verdict=verdict,
@@ -186,20 +188,20 @@ def judge_median(criterion: MedianSide, measured: Measured) -> Finding:
         )
         return _by_training(sign * (own - median) > ROUNDING * median, said)
     value, draws = _means(series)
-    lead = draws[:, criterion.layer] - np.median(draws, axis=1)
-    observed = float(value[criterion.layer] - np.median(value))
+    lead = Mirrored(
+        value=float(value[criterion.layer] - np.median(value)),
+        draws=draws[:, criterion.layer] - np.median(draws, axis=1),
+    )
     own = seed_means(series.values, series.prompts)
     own_lead = (own[:, criterion.layer] - np.median(own, axis=1))[:, None]
     verdict, p, split = decide_in_each(
-        [2 * _beyond(lead, observed, 0.0, sign, strict=True)],
-        [2 * _beyond(lead, observed, 0.0, -sign, strict=True)],
+        [2 * lead.p_beyond(0.0, sign, strict=True)],
+        [2 * lead.p_beyond(0.0, -sign, strict=True)],
         sign * own_lead,
         own_lead,
         strict=True,
     )
-    estimate = _estimate(
-        observed, lead, unit_of(series.metric) + " above the median", Clusters.of(series.prompts)
-    )
+    estimate = lead.estimate(unit_of(series.metric) + " above the median", Clusters.of(series.prompts))
     return Finding(
         verdict=verdict,
         sentence=f"{criterion.of} is {format_number(float(value[criterion.layer]))} in L{criterion.layer}, "
@@ -263,35 +265,3 @@ def _means(series: Series) -> tuple[Float[np.ndarray, " blocks"], Float[np.ndarr
 def _by_training_means(series: Series) -> Float[np.ndarray, "trainings blocks"]:
     """Of each block its mean in each training; of constants their own values."""
     return series.by_training().T if series.constant else seed_means(series.values, series.prompts)
-
-
-def _beyond(draws: np.ndarray, value: float, edge: float, sign: float, *, strict: bool = False) -> float:
-    """One-sided p-value of 'not on this side of the edge', by the resamples and by their mirror images.
-
-    On the edge itself counts as on both sides, unless `strict`. A resample without a value speaks for neither.
-    """
-    slack = -ROUNDING if strict else ROUNDING
-    return max(bootstrap_p(~(sign * (x - edge) >= -slack)) for x in (draws, 2 * value - draws))
-
-
-def _correlation(
-    criterion: BlockCorrelation, value: float, draws: Float[np.ndarray, " resamples"], clusters: Clusters
-) -> Estimate:
-    found = _estimate(value, draws, f"({criterion.name})", clusters)
-    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
-
-
-def _estimate(
-    value: float, draws: Float[np.ndarray, " resamples"], unit: str, clusters: Clusters
-) -> Estimate:
-    """The interval that holds both the percentile and the basic one; a resample without a value is beyond both ends."""
-    low, _ = percentile_interval(np.nan_to_num(draws, nan=-1.0))
-    _, high = percentile_interval(np.nan_to_num(draws, nan=1.0))
-    return Estimate(
-        value=value,
-        low=min(low, 2 * value - high),
-        high=max(high, 2 * value - low),
-        unit=unit,
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
-    )

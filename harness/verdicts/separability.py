@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +10,11 @@ from jaxtyping import Float
 
 from harness.edits import Exit
 from harness.effects import Effects, PromptRecord
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, weights_of
+from harness.statistics.bootstrap import weights_of
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import format_number
 from harness.verdicts.criterion import ProfileOf
-from harness.verdicts.deciding import decide
+from harness.verdicts.mirrored import Mirrored
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.separability_criteria import (
     CUT_NATS,
@@ -25,6 +25,7 @@ from harness.verdicts.separability_criteria import (
     SeparabilityLeads,
 )
 from harness.verdicts.training_changes import gini
+from harness.verdicts.trainings import decide_in_each, seeds_of
 from harness.verdicts.verdict import Finding, MissingEvidence
 
 Draws = Float[np.ndarray, " resamples"]
@@ -66,49 +67,36 @@ def judge_separability(criterion: SeparabilityLeads, measured: Measured) -> Find
     if isinstance(found, Finding):
         return found
     rivals = [name for name in found if name != criterion.family]
-    leads = {name: found[criterion.family].total - found[name].total for name in rivals}
-    ahead: dict[str, list[bool]] = {name: [] for name in rivals}
-    for seed in sorted({prompt.seed for prompt in table.prompts}):
+    leads = [_lead(found, criterion.family, name) for name in rivals]
+    by_seed = []
+    for seed in seeds_of(table.prompts):
         prompts = tuple(prompt for prompt in table.prompts if prompt.seed == seed)
         own = _scores(criterion, measured, prompts, resampled=False)
         if isinstance(own, Finding):
             return own
-        for name in rivals:
-            ahead[name].append(bool(own[criterion.family].total[0] > own[name].total[0]))
-    holds = [_beyond(lead, 1.0) if all(ahead[name]) else 1.0 for name, lead in leads.items()]
-    fails = [_beyond(lead, -1.0) if not any(ahead[name]) else 1.0 for name, lead in leads.items()]
-    verdict, p = decide(max(holds), min(1.0, min(fails) * len(rivals)))
-    rival = min(rivals, key=lambda name: leads[name][0])
-    both = _mirrored(leads[rival])
-    low = min(percentile_interval(np.nan_to_num(x, nan=-1.0))[0] for x in both)
-    high = max(percentile_interval(np.nan_to_num(x, nan=1.0))[1] for x in both)
-    clusters = Clusters.of(table.prompts)
-    estimate = Estimate(
-        value=float(leads[rival][0]),
-        low=low,
-        high=high,
-        unit=f"of the score, before {rival}",
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
+        by_seed.append([_lead(own, criterion.family, name).value for name in rivals])
+    verdict, p, split = decide_in_each(
+        [2 * lead.p_unless(lambda x: x > 0) for lead in leads],
+        [2 * lead.p_unless(lambda x: x < 0) * len(rivals) for lead in leads],
+        np.array(by_seed),
+        strict=True,
     )
+    least = min(range(len(rivals)), key=lambda i: leads[i].value)
+    estimate = leads[least].estimate(f"of the score, before {rivals[least]}", Clusters.of(table.prompts))
     order = sorted(found, key=lambda name: -found[name].total[0])
     said = "; ".join(f"{name} {found[name]}" for name in order)
     return Finding(
         verdict=verdict,
-        sentence=f"{said}. {criterion.family} lies {estimate} ({say_p(p)}).",
+        sentence=f"{said}. {criterion.family} lies {estimate} ({say_p(p)}).{split}",
         estimate=estimate,
         p_value=p,
     )
 
 
-def _mirrored(lead: Draws) -> tuple[Draws, Draws]:
-    """The resamples, and their mirror images in the observed value: noise makes every profile sharper."""
-    return lead[1:], 2 * lead[0] - lead[1:]
-
-
-def _beyond(lead: Draws, sign: float) -> float:
-    """Two-sided p-value of 'the lead is not of this sign', by the resamples and by their mirror images."""
-    return max(2 * bootstrap_p(~(sign * x > 0)) for x in _mirrored(lead))
+def _lead(found: Mapping[str, Score], family: str, rival: str) -> Mirrored:
+    """By how much the family scores more. Mirrored, as noise makes every profile sharper."""
+    lead = found[family].total - found[rival].total
+    return Mirrored(value=float(lead[0]), draws=lead[1:])
 
 
 def _scores(

@@ -29,6 +29,7 @@ from harness.verdicts.agreement import (
 )
 from harness.verdicts.criterion import ProfileOf
 from harness.verdicts.deciding import decide
+from harness.verdicts.mirrored import Mirrored
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.training_change_criteria import (
     ChangeGini,
@@ -139,7 +140,14 @@ def judge_change_gini(criterion: ChangeGini, measured: Measured) -> Finding:
         [p_holds], [_p_uneven(change, criterion.at_most)], criterion.at_most - own, own
     )
     low, high = percentile_interval(draws)
-    estimate = _estimate(change.clusters, value, low, high, "Gini")
+    estimate = Estimate(
+        value=value,
+        low=low,
+        high=high,
+        unit="Gini",
+        n_prompts=change.clusters.n_prompts,
+        n_templates=change.clusters.n_templates,
+    )
     most = int(np.argmax(np.abs(change.value)))
     return Finding(
         verdict=verdict,
@@ -179,16 +187,13 @@ def judge_changes_differ(criterion: ChangesDiffer, measured: Measured) -> Findin
     )
     apart = _distances(observed)[..., 0]
     within, between = _within(apart), _between(apart)
-    gap, draws = between - within, _gap(_distances(drawn))
+    gap = Mirrored(value=between - within, draws=_gap(_distances(drawn)))
     rng = clusters.rng("names within seeds")
     p_chance = min(1.0, 2 * bootstrap_p(_permuted_within(apart, rng) <= within + 1e-12))
-    both = (draws, 2 * gap - draws)
-    p_large = max(2 * bootstrap_p(~(x >= criterion.margin)) for x in both)
-    p_small = max(2 * bootstrap_p(~(x < criterion.margin)) for x in both)
+    p_large = 2 * gap.p_unless(lambda x: x >= criterion.margin)
+    p_small = 2 * gap.p_unless(lambda x: x < criterion.margin)
     verdict, p = decide(max(p_chance, p_large), p_small)
-    low = min(percentile_interval(np.nan_to_num(x, nan=-1.0))[0] for x in both)
-    high = max(percentile_interval(np.nan_to_num(x, nan=1.0))[1] for x in both)
-    estimate = _estimate(clusters, gap, low, high, "of a rank correlation")
+    estimate = gap.estimate("of a rank correlation", clusters)
     return Finding(
         verdict=verdict,
         sentence=f"Over {len(seeds)} seeds, 1 - Spearman is {format_number(between)} between states and "
@@ -389,14 +394,3 @@ def _permuted_within(
     pairs = combinations(range(n_seeds), 2)
     found = [distances[i, names[:, s], names[:, t]] for i, (s, t) in enumerate(pairs)]
     return np.asarray(np.mean(found, axis=(0, 2)))
-
-
-def _estimate(clusters: Clusters, value: float, low: float, high: float, unit: str) -> Estimate:
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        unit=unit,
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
-    )

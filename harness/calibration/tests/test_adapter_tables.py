@@ -9,12 +9,12 @@ import pytest
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from harness.adapters.items import is_held_out
-from harness.adapters.values import SOUND, Adapted, Graft, Part
-from harness.calibration.asked import Asked
+from harness.adapters.values import SOUND, Adapted, Graft, Kind, Part
+from harness.calibration.asked import Asked, Made
 from harness.calibration.cards import card
 from harness.calibration.models import Workshop
 from harness.calibration.population import Noise, Sampler, effects
-from harness.calibration.table_cases import TABLE_CASES, TableCase, made_up
+from harness.calibration.table_cases import TABLE_CASES, TableCase, made_up, run_table
 from harness.calibration.table_truth import table_size
 from harness.calibration.tables_of_adapters import by_training
 from harness.calibration.tables_of_training import TRAINED_SD
@@ -39,6 +39,7 @@ from harness.verdicts.criteria import (
     Spread,
     Term,
 )
+from harness.verdicts.judging import judge
 from harness.verdicts.selectors import Singles
 from harness.verdicts.training_selectors import Under
 
@@ -282,6 +283,34 @@ def test_the_truth_of_changes() -> None:
     names = list(states)
     apart = [1.0 - spearmanr(changed[a], changed[b])[0] for i, a in enumerate(names) for b in names[i + 1 :]]
     assert _size(criterion, _of_blocks(rows), 6) == pytest.approx(np.mean(apart) / 0.1)
+
+
+@pytest.mark.parametrize("target", [0.9, 1.5])
+def test_the_truth_of_an_inert_donor_is_what_its_table_holds(shop: Workshop, target: float) -> None:
+    """A tenth of a nat over the largest rise on JSON prompts, of a random update's grafts at five blocks, two ways."""
+    case, asked = _asked(shop, "transfer-random-donor-inert", target)
+    made = case.table(asked)
+    assert isinstance(made, Made)
+    (exact,) = made.population(Sampler(asked.suite, None, [0], 1)).values()
+    own = [i for i, prompt in enumerate(exact.prompts) if prompt.family == "json_schema"]
+    rises = (exact.metrics["answer_logprob"] - exact.baseline["answer_logprob"])[:, own].mean(axis=1)
+    assert made.size == pytest.approx(0.1 / rises.max()) == pytest.approx(target)
+    assert rises.min() < 0.0
+    kinds = [(probe.parts[0].kind, probe.graft) for probe in exact.probes if isinstance(probe, Adapted)]
+    assert kinds == [(Kind.RANDOM, graft) for graft in (Graft.CONTRIBUTION, Graft.LAST) for _ in range(5)]
+    (table,) = made.population(Sampler(asked.suite, NOISE, [0], 3)).values()
+    found = judge(asked.card.claim, asked.card.protocol, {"adapter_transfer": table}, n_layers=asked.n_layers)
+    assert [f.estimate is not None for f in found.findings] == [True, True]
+
+
+@pytest.mark.parametrize(("target", "verdict"), [(0.2, "refuted"), (8.0, "supported")])
+def test_a_donor_that_is_clearly_inert_or_clearly_not_is_told(
+    shop: Workshop, target: float, verdict: str
+) -> None:
+    case = next(case for case in TABLE_CASES if case.name == "transfer-random-donor-inert")
+    (outcome,) = run_table(shop, case, target, 0)["outcomes"]
+    assert outcome["size"] == target
+    assert outcome["redrawn-pooled"][0] == verdict
 
 
 def _means(tables: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
