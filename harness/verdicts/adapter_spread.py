@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
+from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import Estimate, format_number
 from harness.verdicts.adapter_criteria import AdapterRatio, Spread
 from harness.verdicts.adapter_reading import Series, read_series
+from harness.verdicts.mirrored import Mirrored
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.trainings import decide_in_each, seed_means
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
-
-ROUNDING = 1e-9
 
 
 def judge_spread_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
@@ -46,8 +47,8 @@ def judge_spread_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
             )
     one, other = _numbers(criterion, first, np.vstack([means.value, means.draws]))
     ratios = _log_ratio(one, other)
-    value, draws, edge = float(ratios[0]), ratios[1:], float(np.log(criterion.times))
-    if np.isnan(value):
+    logs, edge = Mirrored(value=float(ratios[0]), draws=ratios[1:]), float(np.log(criterion.times))
+    if np.isnan(logs.value):
         return _undecided(
             f"At weights {', '.join(f'{w:g}' for w in part.weights)} the blocks of the {part} do "
             f"{', '.join(map(format_number, totals[:-1]))} nats in all, those of the {of} {format_number(totals[-1])}: "
@@ -55,12 +56,12 @@ def judge_spread_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
         )
     own = _log_ratio(*_numbers(criterion, first, seed_means(values, first.prompts)))[:, None]
     verdict, p, split = decide_in_each(
-        [2 * _beyond(draws, value, edge, criterion.sign)],
-        [2 * _beyond(draws, value, edge, -criterion.sign)],
+        [2 * logs.p_beyond(edge, criterion.sign)],
+        [2 * logs.p_beyond(edge, -criterion.sign)],
         criterion.sign * (own - edge),
         np.exp(own),
     )
-    estimate = _estimate(value, draws, clusters)
+    estimate = _estimate(logs, clusters)
     return Finding(
         verdict=verdict,
         sentence=f"The {part} is {format_number(float(one[0]))}, the {of} {format_number(float(other[0]))}: "
@@ -133,20 +134,8 @@ def _undecided(sentence: str) -> Finding:
     return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=1.0)
 
 
-def _beyond(draws: Float[np.ndarray, " resamples"], value: float, edge: float, sign: float) -> float:
-    """One-sided p-value of 'not on this side of the edge'; a resample without a value speaks for neither."""
-    return max(bootstrap_p(~(sign * (x - edge) >= -ROUNDING)) for x in (draws, 2 * value - draws))
-
-
-def _estimate(value: float, draws: Float[np.ndarray, " resamples"], clusters: Clusters) -> Estimate:
-    """The interval that holds both the percentile and the basic one."""
-    low, _ = percentile_interval(np.nan_to_num(draws, nan=-np.inf))
-    _, high = percentile_interval(np.nan_to_num(draws, nan=np.inf))
-    return Estimate(
-        value=float(np.exp(value)),
-        low=float(np.exp(min(low, 2 * value - high))),
-        high=float(np.exp(max(high, 2 * value - low))),
-        unit="times",
-        n_prompts=clusters.n_prompts,
-        n_templates=clusters.n_templates,
-    )
+def _estimate(logs: Mirrored, clusters: Clusters) -> Estimate:
+    """The ratio, with the interval on the log scale that holds both; open where resamples have no value."""
+    found = logs.estimate("times", clusters, without_value=np.inf)
+    value, low, high = (float(np.exp(x)) for x in (found.value, found.low, found.high))
+    return replace(found, value=value, low=low, high=high)
