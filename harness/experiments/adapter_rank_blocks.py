@@ -2,8 +2,8 @@
 
 The atlas zeroed the MLP of L0 under adapters of five ranks, and put what that did beside what all MLPs did. Here every
 MLP is zeroed under each of them, and beside it the adapter is switched off in each block alone, on held-out prompts of
-the adapters' own family; that of the largest rank also at a half and a quarter of its weight, so that it can be
-compared with one of the first rank where it does as much. Prompts of another family are there for the control that
+the adapters' own family; that of the largest rank also at a half, a quarter and an eighth of its weight, so that it can
+be compared with one of the first rank where it does as much. Prompts of another family are there for the control that
 tells tasks apart.
 """
 
@@ -17,8 +17,8 @@ from harness.experiments.definition import Experiment
 from harness.protocols import Protocol
 
 CODE = FAMILIES[2]
-WEIGHTS = (0.25, 0.5, 1.0)
-"""Of the adapter of the largest rank: effects grow with about the square, so that they span a factor of 16."""
+WEIGHTS = (0.125, 0.25, 0.5, 1.0)
+"""Of the adapter of the largest rank. Effects grow with about the square, and fall again where answers are certain."""
 
 
 def _rank_blocks(_: Protocol, anatomy: Anatomy) -> tuple[Probe, ...]:

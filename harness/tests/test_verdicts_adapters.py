@@ -120,11 +120,11 @@ def test_each_selection_takes_its_own_rows_of_the_experiments_and_no_other():
     assert [count("transfer", published, on) for on in back] == [0, 0, 0, 1, 6]
     assert [count("layers", sound, on) for on in back] == [0, 0, 0, 1, 0]
     by_rank = EXPERIMENTS["adapter_rank_blocks"].probes(sound, anatomy)
-    for on, weights in ((On.OFF, (0.25, 0.5, 1.0)), (On.WITHOUT_MLP, (1.0,))):
+    for on, weights in ((On.OFF, (0.125, 0.25, 0.5, 1.0)), (On.WITHOUT_MLP, (1.0,))):
         for weight in weights:
             of_rank = AdapterRows(on=on, recipe="rank_16", weight=weight)
             assert sum(of_rank.keep(probe, 6) for probe in by_rank) == 6
-    assert len(by_rank) == 6 * (2 * 5 + 2)
+    assert len(by_rank) == 6 * (2 * 5 + 3)
     assert count("transfer", published, On.ONLY_UP_TO) == 6
     assert count("transfer", published, On.ONLY_UP_TO, blocks=BlockSet(layers=(-1,))) == 1
     assert not any(rows.keep(probe, 6) for rows in (CONTRIBUTIONS, OFF.rows) for probe in EDITED)
@@ -901,6 +901,20 @@ def test_updates_that_no_weight_makes_alike_are_not_compared(times):
     )
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "no two effects of one size" in found.sentence
+
+
+def test_effects_that_fall_again_with_the_weight_are_compared_where_they_rise():
+    """Answers that have become certain hardly move: the full weight does less than a half of it."""
+    rising = by_weight_table(3.0)
+    kl = rising.metrics["kl_nats"].copy()
+    kl[12:18] = 0.2 * kl[:6]
+    falling = replace(rising, metrics={**rising.metrics, "kl_nats": kl})
+    found = [
+        judge_criterion(weighted(at_least=1.1), measured({"adapter_rank_blocks": each}, 6))
+        for each in (rising, falling)
+    ]
+    assert found[1].verdict is Verdict.REFUTED, found[1].sentence
+    assert found[1].estimate.value == pytest.approx(found[0].estimate.value, rel=0.02)
 
 
 def test_the_number_at_a_size_lies_on_a_line_between_logarithms():

@@ -54,8 +54,8 @@ class Spread(Measure):
 
     How many is (sum m)^2 / sum m^2: n of n that do alike, 1 where one does all. An effect does not grow in step with
     an update, so that one pattern looks narrower or wider by its size alone. With `weights` the number is that of the
-    update weighted to do as much in all as what it is compared with: between the two measured weights whose sums lie
-    on either side, on a log-log line.
+    update weighted to do as much in all as what it is compared with: between two neighbouring weights whose sums, the
+    heavier one's the larger, lie on either side, on a log-log line.
     """
 
     share_of: BlockSet | None = None

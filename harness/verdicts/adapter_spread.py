@@ -52,7 +52,8 @@ def judge_spread_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
         return _undecided(
             f"At weights {', '.join(f'{w:g}' for w in part.weights)} the blocks of the {part} do "
             f"{', '.join(map(format_number, totals[:-1]))} nats in all, those of the {of} {format_number(totals[-1])}: "
-            "not between them, so that no two effects of one size can be compared."
+            "not between two neighbours of which the heavier does more, so that no two effects of one size can be "
+            "compared."
         )
     own = _log_ratio(*_numbers(criterion, first, seed_means(values, first.prompts)))[:, None]
     verdict, p, split = decide_in_each(
@@ -89,8 +90,8 @@ def at_the_size_of(
 ) -> Float[np.ndarray, " sets"]:
     """Of each set its number at the weight at which its total is `size`: on a straight line between logarithms.
 
-    Of neighbouring weights with the size between their totals, the two largest. NaN where there are none, or where a
-    number or total of them is not positive.
+    Of neighbouring weights with the size between their totals, the heavier doing more, the two largest. NaN where there
+    are none, or where a number or total of them is not positive.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         log_numbers, log_totals, log_size = np.log(numbers), np.log(totals), np.log(size)
