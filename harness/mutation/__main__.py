@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 TREE = REPOSITORY / "build" / "mutation"
 SURVIVORS = Path(__file__).parent / "SURVIVORS.md"
 SETTINGS = Path(__file__).parent / "mutmut.toml"
+_PATTERNS = re.compile(r"^only_mutate = \[.*?\]", re.DOTALL | re.MULTILINE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,21 +35,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--read", action="store_true", help="compare what the last run found, and run nothing"
     )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="mutate these alone (default: all that the settings name)"
+    )
     options = parser.parse_args(arguments)
-    if not options.read and (code := run(options.jobs)):
+    settings = SETTINGS.read_text(encoding="utf-8")
+    files = mutated_files(REPOSITORY, settings)
+    if unknown := sorted({*options.files} - {*files}):
+        parser.error(
+            f"{', '.join(unknown)}: not among the files that {SETTINGS.name} names, {', '.join(files)}"
+        )
+    if not options.read and (code := run(options.jobs, settings, options.files or files)):
         return code
     results = list(read_results(TREE))
     print(score(results))
-    complaints = disagreements(results, parse(SURVIVORS.read_text(encoding="utf-8")))
+    accepted = parse(SURVIVORS.read_text(encoding="utf-8"))
+    if options.files:
+        accepted = Counter({mutant: n for mutant, n in accepted.items() if mutant.file in options.files})
+    complaints = disagreements(results, accepted)
     print(complaints or "Every survivor is accepted in SURVIVORS.md.")
     return 1 if complaints else 0
 
 
-def run(jobs: int) -> int:
-    """Mutate a fresh copy of the sources with mutmut. Returns its exit status; minutes to an hour."""
+def run(jobs: int, settings: str, files: Sequence[str]) -> int:
+    """Mutate these files of a fresh copy of the sources with mutmut. Returns its exit status; minutes to an hour."""
     shutil.rmtree(TREE, ignore_errors=True)
-    settings = SETTINGS.read_text(encoding="utf-8")
-    write_tree(REPOSITORY, TREE, mutated_files(REPOSITORY, settings), settings)
+    write_tree(REPOSITORY, TREE, tuple(files), naming(settings, files))
     mutmut = Path(sys.executable).with_name("mutmut")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -67,6 +81,11 @@ def mutated_files(repository: Path, settings: str) -> tuple[str, ...]:
             raise FileNotFoundError(f"the settings name {pattern}, which matches no file")
         names += matched
     return tuple(name for name in names if not any(fnmatch(name, skip) for skip in section["do_not_mutate"]))
+
+
+def naming(settings: str, files: Sequence[str]) -> str:
+    """The settings with these files in place of the patterns they name."""
+    return _PATTERNS.sub(lambda _: f"only_mutate = {json.dumps(list(files))}", settings, count=1)
 
 
 def score(results: Iterable[tuple[Mutant, str]]) -> str:

@@ -259,6 +259,26 @@ def test_what_is_mutated_and_what_tests_it_is_there():
         assert f"def {test.partition('[')[0]}(" in source if test else True
 
 
+def test_some_files_alone_are_mutated_and_compared(tmp_path, monkeypatch, capsys):
+    """Of the accepted survivors those of other files are not asked for, and what the settings leave out is refused."""
+    ran = []
+    monkeypatch.setattr(command, "run", lambda jobs, settings, files: ran.append((settings, files)) or 0)
+    monkeypatch.setattr(command, "read_results", lambda tree: [(AREA, SURVIVED)])
+    monkeypatch.setattr(command, "SURVIVORS", tmp_path / "SURVIVORS.md")
+    command.SURVIVORS.write_text(render([GONE, AREA]), encoding="utf-8")
+    monkeypatch.setattr(command, "mutated_files", lambda *_: ("harness/shape.py", "harness/edits.py"))
+    assert command.main(["harness/edits.py"]) == 1
+    assert parse(capsys.readouterr().out.partition("\n\n")[2]) == Counter({AREA: 1})
+    settings, files = ran[0]
+    assert files == ["harness/edits.py"]
+    section = tomllib.loads(command.naming(settings, files))["tool"]["mutmut"]
+    assert section["only_mutate"] == files
+    assert section["do_not_mutate"] == tomllib.loads(settings)["tool"]["mutmut"]["do_not_mutate"]
+    with pytest.raises(SystemExit):
+        command.main(["harness/report.py"])
+    assert "harness/report.py: not among the files" in capsys.readouterr().err
+
+
 def test_a_pattern_without_a_file_is_an_error(tmp_path):
     settings = '[tool.mutmut]\nonly_mutate = ["harness/*.py"]\ndo_not_mutate = []\n'
     with pytest.raises(FileNotFoundError, match="matches no file"):
@@ -300,8 +320,8 @@ def test_mutmut_mutates_a_property_in_the_copy_and_a_test_kills_it(tmp_path):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, "REPOSITORY", repository)
         patched.setattr(command, "TREE", tmp_path / "tree")
-        patched.setattr(command, "SETTINGS", settings)
-        assert command.run(jobs=1) == 0
+        text = settings.read_text(encoding="utf-8")
+        assert command.run(1, text, command.mutated_files(repository, text)) == 0
     found = {mutant.added: status for mutant, status in read_results(tmp_path / "tree")}
     assert found == {
         ("return 2 / 3",): SURVIVED,
