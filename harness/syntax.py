@@ -80,7 +80,7 @@ def source(module: str) -> str:
 
 
 def spelled(node: object) -> str:
-    """A syntax tree as text, alike under every Python: `ast.dump` shows empty fields under some, and not under others."""
+    """A syntax tree as text, alike under every Python: `ast.dump` shows empty fields under some, not under others."""
     if isinstance(node, ast.AST):
         fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
         return f"{type(node).__name__}({', '.join(f'{name}={spelled(value)}' for name, value in fields)})"
