@@ -1,19 +1,22 @@
 """What was judged before: answers kept beside the measurements, so that nothing recorded is judged twice. No torch.
 
 An answer is believed only where it was given to the same question, by the same code and versions, from the same bytes
-of every record that was asked for, absent ones included. Anything else in the folder (damaged, edited, of other code)
+of every record that was asked for, absent ones included. Code is that of the harness, and the files in which a chapter
+defines criteria of its own. Anything else in the folder (damaged, edited, of other code)
 counts as not there, and is replaced. It is no evidence: it is never committed, and can be had again at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -51,15 +54,23 @@ class Memo:
         self._used: dict[str, str] | None = None
 
     def remembered(
-        self, name: str, question: str, make: Callable[[], Any], parse: Callable[[Any], Answer]
+        self,
+        name: str,
+        question: str,
+        make: Callable[[], Any],
+        parse: Callable[[Any], Answer],
+        also: Iterable[Path] = (),
     ) -> Answer:
         """The answer, read with `parse`: the one that is kept, or that of `make`, JSON values, which is kept then.
 
         `name` is the question's place in the folder: another question of that name replaces it. `make` is to call
-        `reading` for every record that it asks for. Raises what `make` raises, and keeps nothing then.
+        `reading` for every record that it asks for. `also` are files whose code decides this question, beside those
+        that decide all. Raises what `make` raises, and keeps nothing then.
         """
         path = self.root / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
-        asked = hashlib.sha256(f"{self._basis}\n{name}\n{question}".encode()).hexdigest()
+        code = {file: self._digest(file) for file in also}
+        words = "\n".join([self._basis, name, question, *(f"{file.name} {code[file]}" for file in code)])
+        asked = hashlib.sha256(words.encode()).hexdigest()
         try:
             return parse(self._kept(path, asked))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -73,7 +84,9 @@ class Memo:
         text = json.dumps(
             {"asked": asked, "used": used, "answer": answer}, default=lambda number: number.item()
         )
-        if any(used.values()) and self._still(used):  # where nothing is recorded, there is nothing to save
+        if any(used.values()) and self._still(
+            used, code
+        ):  # where nothing is recorded, there is nothing to save
             with suppress(StoreUnwritable):
                 write_atomic(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
         return parse(json.loads(text)["answer"])
@@ -94,20 +107,21 @@ class Memo:
             raise ValueError(f"{path} answers another question")
         return kept["answer"]
 
-    def _still(self, used: Mapping[str, str]) -> bool:
+    def _still(self, used: Mapping[str, str], code: Mapping[Path, str]) -> bool:
         """Whether records and code are what they were when they were digested: what is judged was read later."""
-        records = all(_digest_of(self.evidence / name) == digest for name, digest in used.items())
-        return records and basis(self._files) == self._basis
+        digests = {**{self.evidence / name: digest for name, digest in used.items()}, **code}
+        same = all(_digest_of(path) == digest for path, digest in digests.items())
+        return same and basis(self._files) == self._basis
 
     def _digest(self, path: Path) -> str:
-        """As `_digest_of`; each record is read once a session."""
+        """As `_digest_of`; each record and file is read once a session."""
         if path not in self._digests:
             self._digests[path] = _digest_of(path)
         return self._digests[path]
 
 
 def _digest_of(path: Path) -> str:
-    """sha256 of a record's bytes, '' where there is none."""
+    """sha256 of a file's bytes, '' where there is none."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
@@ -122,6 +136,39 @@ def asked_of(claims: Sequence[Claim], protocol: Protocol) -> str:
             for c in claims
         ]
     )
+
+
+def code_of(claims: Sequence[Claim], protocol: Protocol) -> tuple[Path, ...]:
+    """Files that define the types of what is judged under this protocol, beside `deciding_files`.
+
+    A chapter's own file is one only where it defines a criterion, or a part of one; its sentences then count too.
+    Raises OSError or TypeError for a type that comes from no file.
+    """
+    types: set[type] = set()
+    for claim in claims:
+        types |= {type(claim), *_types((claim.criteria.get(protocol), claim.presupposes))}
+    files = {_place(base) for kind in types for base in kind.__mro__}
+    return tuple(sorted(path for path in files if path is not None and path not in deciding_files()))
+
+
+def _types(value: Any) -> Iterator[type]:
+    """The types of a value and of all that it holds."""
+    yield type(value)
+    if is_dataclass(value):
+        parts = [getattr(value, field.name) for field in fields(value)]
+    elif isinstance(value, Mapping):
+        parts = [*value.keys(), *value.values()]
+    else:
+        parts = list(value) if isinstance(value, tuple | list | set | frozenset) else []
+    for part in parts:
+        yield from _types(part)
+
+
+@cache
+def _place(kind: type) -> Path | None:
+    """The file of a class; None where it is Python's own."""
+    own = kind.__module__.partition(".")[0] in sys.stdlib_module_names
+    return None if own else Path(inspect.getfile(kind))
 
 
 def judgement_to_json(judgement: Judgement) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from harness.effects import PARTIAL, Effects
-from harness.evidence import Evidence, EvidenceCorrupt
-from harness.experiments import EXPERIMENTS
+from harness.evidence import Evidence, EvidenceCorrupt, Question
+from harness.experiments import EXPERIMENTS, Experiment
 from harness.store import Recorded
 from tasks.suites import suite_digest
 
@@ -81,7 +81,8 @@ def record(evidence: Evidence, recorded: Recorded, *, rebaseline: bool = False) 
 def staleness(old: Evidence, new: Evidence | None = None) -> str:
     """Why recorded evidence no longer answers today's question, or '' when it does.
 
-    Compared with the suite and the experiments as they are now, and with newer evidence's weights and tokenizer.
+    Compared with the suite and the experiments as they are now, their versions included (`harness.measured_by`), and
+    with newer evidence's weights and tokenizer.
     """
     q = old.question
     if q.screen is not None:
@@ -90,7 +91,11 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
     if experiment is None:
         return f"the experiment {q.experiment} no longer exists"
     if q.definition != experiment.definition(q.protocol, q.anatomy):
-        return "the experiment has changed"
+        version = _other_version(q, experiment)
+        if version is None:
+            return "the experiment has changed"
+        change = f"version {version} -> {experiment.revision}"
+        return f"the measuring code has changed so that its numbers differ ({change})"
     if q.suite_digest != suite_digest(EXPERIMENTS[q.experiment].suite):
         return "the prompts have changed"
     if new is not None:
@@ -99,6 +104,18 @@ def staleness(old: Evidence, new: Evidence | None = None) -> str:
         if old.effects.prompts != new.effects.prompts:
             return "other prompts are drawn"
     return ""
+
+
+def _other_version(question: Question, experiment: Experiment) -> int | None:
+    """The version of an experiment that was measured, where nothing else of what was asked has changed.
+
+    An earlier one, or the next, where raising it was taken back.
+    """
+    for version in range(1, experiment.revision + 2):
+        asked = replace(experiment, revision=version).definition(question.protocol, question.anatomy)
+        if asked == question.definition:
+            return version
+    return None
 
 
 def other_subject(old: Evidence, new: Evidence) -> str:

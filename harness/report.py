@@ -16,7 +16,7 @@ from harness.assessment import Assessed, Verdicts, assess, assess_joint
 from harness.claim import Claim
 from harness.evidence import Evidence, EvidenceCorrupt
 from harness.experiments import SEEDS
-from harness.memo import Memo, asked_of, judgement_from_json, judgement_to_json
+from harness.memo import Memo, asked_of, code_of, judgement_from_json, judgement_to_json
 from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
 from harness.recording import staleness
@@ -227,6 +227,7 @@ class Judge:
             asked_of(claims, protocol),
             lambda: {name: judgement_to_json(judgement) for name, judgement in judge().items()},
             lambda kept: {name: judgement_from_json(value) for name, value in kept.items()},
+            also=code_of(claims, protocol),
         )
 
     def _joint(self, claim: Claim) -> Row:

@@ -10,26 +10,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 
 from harness.calibration.chapters import Case
 from harness.claim import Claim
 from harness.experiments import EXPERIMENTS
+from harness.syntax import LISTS, imported, names_from, tree_of, without_text
+from harness.syntax import source as _source
 from harness.verdicts.criteria import AnyCriterion, Not, OfFamilies
 
-_ROOT = Path(__file__).parents[2]
-_OWN = ("harness", "tasks")
-_LISTS = (
-    "harness.experiments",
-    "harness.planted",
-    "harness.verdicts.criteria",
-    "harness.verdicts.judging",
-    "harness.verdicts.selectors",
-    "harness.figures",
-)
-"""Modules that list others."""
 _JUDGING = "harness.verdicts.judging"
 _CHOICES = ("_judge_criterion", "_judge_joint_criterion")
 _ENGINE = ("harness.measure", "harness.checks", "harness.assessment", "harness.models.loading")
@@ -109,34 +99,28 @@ def _parts(criterion: AnyCriterion) -> tuple[AnyCriterion, ...]:
 
 def closure(modules: Iterable[str]) -> frozenset[str]:
     """These modules and all of harness and tasks that they import, lists left out."""
-    found: set[str] = set()
-    waiting = list(modules)
-    left_out = {*_LISTS, *_NOT_DECIDING, *(name for name in _OTHER_ROWS if name not in waiting)}
-    while waiting:
-        name = waiting.pop()
-        if name not in found and name not in left_out:
-            found.add(name)
-            waiting += [] if name in _UNFOLLOWED else _imports(name)
-    return frozenset(found)
+    roots = list(modules)
+    left_out = {*LISTS, *_NOT_DECIDING, *(name for name in _OTHER_ROWS if name not in roots)}
+    return imported(roots, left_out.__contains__, unfollowed=_UNFOLLOWED)
 
 
 @cache
 def judged_in(criterion: str) -> tuple[str, ...]:
     """The module that judges criteria of this type; () where `judging` names none."""
-    tree = ast.parse(_path(_JUDGING).read_text(encoding="utf-8"))
-    imported = _names(tree)
+    tree = tree_of(_JUDGING)
+    places = names_from(tree)
     for case in (node for node in ast.walk(tree) if isinstance(node, ast.match_case)):
         pattern = case.pattern
         if isinstance(pattern, ast.MatchClass) and ast.unparse(pattern.cls) == criterion:
             used = {node.id for part in case.body for node in ast.walk(part) if isinstance(node, ast.Name)}
-            return tuple(sorted({imported[name] for name in used if name in imported}))
+            return tuple(sorted({places[name] for name in used if name in places}))
     return ()
 
 
 @cache
 def _judging() -> str:
     """`judging` without its lists: imports, and the choice of a module by the criterion's type."""
-    tree = ast.parse(_path(_JUDGING).read_text(encoding="utf-8"))
+    tree = tree_of(_JUDGING)
     tree.body = [
         node
         for node in tree.body
@@ -146,17 +130,12 @@ def _judging() -> str:
 
 
 @cache
-def _source(module: str) -> str:
-    return ast.dump(without_text(ast.parse(_path(module).read_text(encoding="utf-8"))))
-
-
-@cache
 def _function(module: str, name: str) -> tuple[str, tuple[str, ...]]:
     """The source of a function and of those of its module that it uses, and the modules from which it uses names."""
-    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
+    tree = tree_of(module)
     defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     values = {ast.unparse(node.targets[0]): node for node in tree.body if isinstance(node, ast.Assign)}
-    imported = _names(tree)
+    places = names_from(tree)
     found: dict[str, str] = {}
     used: set[str] = set()
     waiting = [name]
@@ -166,63 +145,7 @@ def _function(module: str, name: str) -> tuple[str, tuple[str, ...]]:
         if node is None or own in found:
             continue
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-        used |= {imported[n] for n in names if n in imported}
+        used |= {places[n] for n in names if n in places}
         waiting += sorted(names)
         found[own] = ast.dump(without_text(node))
     return "\n".join(found[own] for own in sorted(found)), tuple(sorted(used))
-
-
-def without_text(tree: ast.AST) -> ast.AST:
-    """The syntax tree, comments and docstrings left out: a better sentence makes no trial anew."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [
-                n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
-            ]
-    return tree
-
-
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    """Modules of our own that it imports, names that a list passes on looked up where they are defined."""
-    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
-    return tuple(sorted({name for name in _names(tree).values() if name != module}))
-
-
-def _names(tree: ast.Module) -> dict[str, str]:
-    """Name in the module -> the module of our own that it comes from."""
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {a.asname or a.name: a.name for a in node.names if _path(a.name).exists()}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in _OWN:
-            for alias in node.names:
-                found[alias.asname or alias.name] = _defined_in(node.module, alias.name)
-    return found
-
-
-def _defined_in(module: str, name: str) -> str:
-    """The module in which a name imported from another is defined."""
-    if _path(f"{module}.{name}").exists():
-        return f"{module}.{name}"
-    return dict(_passed_on(module)).get(name, module)
-
-
-@cache
-def _passed_on(module: str) -> tuple[tuple[str, str], ...]:
-    if module not in _LISTS and _path(module).name != "__init__.py":
-        return ()
-    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
-    return tuple(_pairs(tree))
-
-
-def _pairs(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in _OWN:
-            for alias in node.names:
-                yield alias.asname or alias.name, _defined_in(node.module, alias.name)
-
-
-def _path(module: str) -> Path:
-    folder = _ROOT.joinpath(*module.split("."))
-    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")

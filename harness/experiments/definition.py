@@ -23,11 +23,11 @@ SEEDS = (42, 137, 2026)
 class Experiment:
     """A named list of probes.
 
-    `revision` counts changes of what is measured that the probes alone do not show; raising it makes recorded
-    evidence stale. `constancy` adds the metrics that say whether an edited output still depends on the prompt.
-    The probes of a `per_head` experiment depend on the heads of each block; it alone can be screened. Those of one
-    `at_massive` depend on where the model writes its massive activation; `reads_rise` adds by how much each MLP
-    raises it.
+    `revision` is the version of what measures it: raised where its numbers change and its probes do not show it, which
+    makes recorded evidence stale (`harness.measured_by`). `constancy` adds the metrics that say whether an edited
+    output still depends on the prompt. The probes of a `per_head` experiment depend on the heads of each block; it
+    alone can be screened. Those of one `at_massive` depend on where the model writes its massive activation;
+    `reads_rise` adds by how much each MLP raises it.
     """
 
     name: str

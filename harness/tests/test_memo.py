@@ -1,6 +1,7 @@
 """An answer is given again for the same question, code, versions and bytes, and for nothing else."""
 
 import ast
+import importlib
 import math
 import os
 import subprocess
@@ -13,10 +14,18 @@ import pytest
 
 from harness import memo as module
 from harness.claim import Claim
-from harness.memo import Memo, asked_of, basis, deciding_files, judgement_from_json, judgement_to_json
+from harness.memo import (
+    Memo,
+    asked_of,
+    basis,
+    code_of,
+    deciding_files,
+    judgement_from_json,
+    judgement_to_json,
+)
 from harness.protocols import Protocol
 from harness.statistics.estimate import Estimate
-from harness.verdicts.criteria import HubIs
+from harness.verdicts.criteria import HubIs, Not
 from harness.verdicts.verdict import Finding, Judgement, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +37,13 @@ class Asker:
     def __init__(self, home: Path, records: tuple[str, ...] = ("m/a.json", "m/b.json")) -> None:
         self.home, self.records, self.answered = home, records, 0
 
-    def __call__(self, name: str = "name", question: str = "question", also: tuple[Path, ...] = ()) -> object:
+    def __call__(
+        self,
+        name: str = "name",
+        question: str = "question",
+        also: tuple[Path, ...] = (),
+        code: tuple[Path, ...] = (),
+    ) -> object:
         memo = Memo(self.home / "judged", self.home / "evidence", also)
 
         def answer() -> object:
@@ -37,7 +52,7 @@ class Asker:
                 memo.reading(self.home / "evidence" / record)
             return {"is": [1.5, "so", None]}
 
-        return memo.remembered(name, question, answer, dict)
+        return memo.remembered(name, question, answer, dict, also=code)
 
     @property
     def kept(self) -> Path:
@@ -211,15 +226,16 @@ def test_many_writers_at_once_leave_one_whole_answer(ask):
     assert os.listdir(ask.home / "judged") == [ask.kept.name]
 
 
-@pytest.mark.parametrize("what", ["record", "absent record", "code"])
+@pytest.mark.parametrize("what", ["record", "absent record", "code", "its own code"])
 def test_what_changes_while_it_is_judged_is_not_kept(ask, what):
     """Digested, changed, read, judged; and afterwards put back as it was."""
     code = ask.home / "judge.py"
     code.write_text("least = 1\n")
     ask.records = ("m/a.json", "m/later.json")
-    memo = Memo(ask.home / "judged", ask.home / "evidence", (code,))
+    every, its_own = ((), (code,)) if what == "its own code" else ((code,), ())
+    memo = Memo(ask.home / "judged", ask.home / "evidence", every)
     record = ask.home / "evidence" / "m" / ("later.json" if what == "absent record" else "a.json")
-    changed = code if what == "code" else record
+    changed = code if what in ("code", "its own code") else record
 
     def make() -> object:
         for name in ask.records:
@@ -228,12 +244,13 @@ def test_what_changes_while_it_is_judged_is_not_kept(ask, what):
         return {"is": "of what was changed"}
 
     before = changed.read_bytes() if changed.exists() else None
-    assert memo.remembered("name", "question", make, dict) == {"is": "of what was changed"}
+    found = memo.remembered("name", "question", make, dict, also=its_own)
+    assert found == {"is": "of what was changed"}
     if before is None:
         changed.unlink()
     else:
         changed.write_bytes(before)
-    assert ask(also=(code,)) == {"is": [1.5, "so", None]}
+    assert ask(also=every, code=its_own) == {"is": [1.5, "so", None]}
 
 
 CLAIM = Claim(
@@ -269,6 +286,78 @@ def test_what_judges_nothing_here_is_the_same_question():
     other = replace(CLAIM, sentence="L2 is the hub.", note="n", expected={Protocol.SOUND: Verdict.REFUTED})
     other = replace(other, criteria={**CLAIM.criteria, Protocol.PUBLISHED: (HubIs(layer=9, rationale="r"),)})
     assert asked_of([CLAIM], Protocol.SOUND) == asked_of([other], Protocol.SOUND)
+
+
+OWN = """
+from dataclasses import dataclass
+from harness.verdicts.criteria import HubIs
+from {parts} import Margin
+
+@dataclass(frozen=True, kw_only=True)
+class HubAnywhere(HubIs):
+    margin: Margin = Margin()
+
+    @property
+    def experiments(self):
+        return ("layer_sets",)
+"""
+PARTS = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Margin:
+    nats: float = 0.1
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A chapter's own criterion, and a part of it from another file: as modules, and where they stand."""
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {"parts": f"parts_{tmp_path.name}", "own": f"own_{tmp_path.name}"}
+    files = {name: tmp_path / f"{module}.py" for name, module in names.items()}
+    files["parts"].write_text(PARTS)
+    files["own"].write_text(OWN.format(parts=names["parts"]))
+    criterion = importlib.import_module(names["own"]).HubAnywhere(layer=2, rationale="r")
+    yield criterion, files
+    for name in names.values():
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda own: replace(CLAIM, criteria={Protocol.SOUND: (own,)}),
+        lambda own: replace(CLAIM, presupposes=(own,)),
+        lambda own: replace(CLAIM, criteria={Protocol.SOUND: (Not(criterion=own),)}),
+    ],
+)
+@pytest.mark.parametrize("changed", ["own", "parts"])
+def test_changed_code_of_a_chapter_s_own_criterion_asks_again(ask, own, asked, changed):
+    criterion, files = own
+    claim = asked(criterion)
+    assert set(code_of([CLAIM, claim], Protocol.SOUND)) == set(files.values())
+    for _ in range(2):
+        ask(code=code_of([claim], Protocol.SOUND))
+    assert ask.answered == 1
+    files[changed].write_text(
+        files[changed].read_text().replace("layer_sets", "layer_sweep").replace("0.1", "0.2")
+    )
+    ask(code=code_of([claim], Protocol.SOUND))
+    assert ask.answered == 2
+
+
+def test_of_criteria_that_the_harness_has_no_further_file_counts(own):
+    """Nor where a criterion of its own is asked under the other protocol."""
+    other = replace(CLAIM, criteria={**CLAIM.criteria, Protocol.PUBLISHED: (own[0],)})
+    assert code_of([CLAIM, other], Protocol.SOUND) == ()
+    assert set(code_of([CLAIM, other], Protocol.PUBLISHED)) == set(own[1].values())
+
+
+def test_no_chapter_here_is_judged_anew_for_its_sentences():
+    for path in sorted((ROOT / "claims").glob("test_*.py")):
+        claims = importlib.import_module(f"claims.{path.stem}").CLAIMS
+        assert all(code_of(claims, protocol) == () for protocol in Protocol)
 
 
 @pytest.mark.parametrize("value", [0.1 + 0.2, -0.0, math.inf, -math.inf, 5e-324])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -232,13 +233,57 @@ def test_evidence_from_another_machine_is_not_stale(make_evidence: Make, field: 
     assert staleness(make_evidence(), make_evidence(**{field: "another"})) == ""
 
 
-def test_raising_an_experiment_s_revision_makes_its_evidence_stale(
-    make_evidence: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def at_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Gives the layer sweep another version."""
+
+    def give(version: int) -> None:
+        given = replace(EXPERIMENTS["layer_sweep"], revision=version)
+        monkeypatch.setitem(EXPERIMENTS, "layer_sweep", given)
+
+    return give
+
+
+@pytest.mark.parametrize(("measured", "now"), [(1, 2), (1, 4), (3, 4), (2, 1)])
+def test_evidence_of_another_version_is_stale(
+    make_evidence: Make, at_version: Callable[[int], None], measured: int, now: int
+) -> None:
+    at_version(measured)
+    evidence = make_evidence()
+    assert staleness(evidence) == ""
+    at_version(now)
+    said = "the measuring code has changed so that its numbers differ"
+    assert staleness(evidence) == f"{said} (version {measured} -> {now})"
+    assert staleness(evidence, make_evidence()) == f"{said} (version {measured} -> {now})"
+
+
+def test_a_record_that_names_no_version_is_of_the_first(
+    make_evidence: Make, at_version: Callable[[int], None]
 ) -> None:
     evidence = make_evidence()
-    raised = replace(EXPERIMENTS["layer_sweep"], revision=2)
-    monkeypatch.setitem(EXPERIMENTS, "layer_sweep", raised)
-    assert staleness(evidence) == "the experiment has changed"
+    assert "version" not in json.loads(to_text(evidence))["question"]
+    at_version(1)
+    assert staleness(evidence) == ""
+    at_version(2)
+    assert staleness(evidence).endswith("(version 1 -> 2)")
+
+
+def test_other_probes_are_said_before_another_version(
+    make_evidence: Make, at_version: Callable[[int], None]
+) -> None:
+    at_version(2)
+    assert staleness(make_evidence(definition="of last year")) == "the experiment has changed"
+
+
+def test_a_record_of_an_earlier_version_is_replaced_without_being_asked(
+    make_evidence: Make, recorded: Recorded, at_version: Callable[[int], None]
+) -> None:
+    recorded.put(make_evidence())
+    at_version(2)
+    new = with_row(make_evidence(), 3, 0.42)
+    assert record(new, recorded).state == "recorded"
+    assert recorded.path(*CELL).read_text(encoding="utf-8") == to_text(new)
+    assert staleness(new) == ""
 
 
 @pytest.mark.parametrize("changes", [{"definition": "older"}, {"suite_digest": "older"}])

@@ -469,6 +469,19 @@ def test_stale_evidence_is_not_run_and_says_why(
     assert f"- {reason}: layer_sweep (1)\n" in report_of(root, [SWEEP_CLAIM, exits])
 
 
+def test_evidence_of_an_earlier_version_is_not_run_and_says_how_to_measure_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ran(report_of(root, [SWEEP_CLAIM]), SWEEP_CLAIM)
+    monkeypatch.setitem(EXPERIMENTS, "layer_sweep", replace(EXPERIMENTS["layer_sweep"], revision=2))
+    text = report_of(root, [SWEEP_CLAIM])
+    assert not ran(text, SWEEP_CLAIM)
+    needs = text.split('<a id="not-run-made_up"></a>')[1]
+    assert "Run `pytest claims --model-path made_up=DIR --record`." in needs
+    said = "the measuring code has changed so that its numbers differ (version 1 -> 2) since it was measured"
+    assert f"Stale: {said}." in needs
+
+
 def test_damaged_evidence_is_not_run_and_named_without_its_folder(root: Path) -> None:
     path = Recorded(root=root).path("made_up", "layer_sweep", SOUND, 2026)
     path.write_bytes(path.read_bytes()[:-40])
