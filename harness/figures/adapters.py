@@ -11,6 +11,7 @@ import numpy as np
 from harness.adapters.values import Adapted
 from harness.effects import Effects
 from harness.experiments.adapters import FAMILIES, JSON, RECIPES_BY_MODULES, RECIPES_BY_RANK
+from harness.figures.cells import draw_cells, signed
 from harness.figures.gains import gain, one_decimal
 from harness.protocols import Protocol
 from harness.verdicts.adapter_selectors import AdapterRows, On, block_of
@@ -164,23 +165,19 @@ def _matrix(figure: Any, axis: Any, table: Effects) -> None:
         for family in FAMILIES
     ]
     gains = np.array([[gain(table, i, family) for family in FAMILIES] for i in rows])
-    edge = float(np.abs(gains).max())
-    image = axis.imshow(gains, cmap="RdBu", vmin=-edge, vmax=edge, aspect="auto")
-    for (i, j), value in np.ndenumerate(gains):
-        axis.text(
-            j,
-            i,
-            one_decimal(value),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(value) > 0.6 * edge else "black",
-        )
     names = [_plain(family) for family in FAMILIES]
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axis.set_yticks(range(len(names)), names)
+    draw_cells(
+        figure,
+        axis,
+        gains,
+        rows=names,
+        columns=names,
+        shades=signed(float(np.abs(gains).max())),
+        said=one_decimal,
+        unit="nats",
+        slant=20,
+    )
     axis.set_title("Gain, nats: adapter (row) on prompts of (column)", loc="left")
-    figure.colorbar(image, ax=axis)
 
 
 def _by_recipe(axis: Any, table: Effects, names: list[str], color: str) -> None:
