@@ -16,6 +16,8 @@ from harness.figures.positions import COLORS
 from harness.protocols import Protocol
 
 ALL_OTHERS = "all others"
+LIGHT = "#c7c7c7"
+"""Of their bar: on it the interval is seen."""
 
 
 def draw_edges(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) -> None:
@@ -40,7 +42,7 @@ def draw_edges(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) -> N
     by_window.set_title("The last token's edges cut in one window of blocks", loc="left")
     mean, low, high = np.array([found[source, whole] for source in sources]).T
     y = np.arange(len(sources))
-    colors = [COLORS.get(source, "black") for source in sources]
+    colors = [COLORS.get(source, LIGHT) for source in sources]
     at_once.barh(
         y, mean, xerr=(mean - low, high - mean), color=colors, height=0.7, error_kw={"linewidth": 0.8}
     )

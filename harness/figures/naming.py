@@ -18,9 +18,11 @@ PLACES = (
 )
 """Offset from the point, printer's points, and the text's alignment; the first of equals is taken."""
 ON_MARKER, ON_TEXT = 10, 100
-"""What it costs to cover a marker, and a text or the panel's edge; a line costs 1 for each step of it."""
+"""What it costs to come close to a marker, and to a text or beyond a side; to cover a line costs 1 for each step."""
 STEPS = 50
 """In which a line's segment is counted."""
+CLOSE = 4.0
+"""Pixels: a name so near another point or another name could be read as of it, or on into it."""
 
 
 def name_points(figure: Any, axis: Any, points: Iterable[tuple[str, float, float]]) -> None:
@@ -29,18 +31,18 @@ def name_points(figure: Any, axis: Any, points: Iterable[tuple[str, float, float
     To be called when all else of the figure is drawn: it reads the layout.
     """
     figure.draw_without_rendering()
-    drawn, weights = _drawn(axis)
+    lines, markers = _lines(axis), _markers(axis)
     legend = axis.get_legend()
     taken = [] if legend is None else [legend.get_window_extent()]
     for name, at in {name: (x, y) for name, x, y in points}.items():
         text = axis.annotate(name, at, xytext=(0, 0), textcoords="offset points", fontsize=7)
 
-        def cost(place: int, text: Any = text) -> float:
+        def cost(place: int, text: Any = text) -> int:
             box = _put(text, place)
-            within = ((drawn > box.min) & (drawn < box.max)).all(axis=1)
-            covered = sum(box.overlaps(other) for other in taken)
-            outside = not (axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1)
-            return float(weights[within].sum() + ON_TEXT * (covered + outside))
+            around = box.padded(CLOSE)
+            outside = bool(box.x0 < axis.bbox.x0 or axis.bbox.x1 < box.x1)
+            texts = outside + sum(bool(around.overlaps(other)) for other in taken)
+            return _within(box, lines) + ON_MARKER * _within(around, markers) + ON_TEXT * texts
 
         taken.append(_put(text, min(range(len(PLACES)), key=cost)))
 
@@ -52,20 +54,25 @@ def _put(text: Any, place: int) -> Any:
     return text.get_window_extent()
 
 
-def _drawn(axis: Any) -> tuple[Float[np.ndarray, "points 2"], Float[np.ndarray, " points"]]:
-    """Pixels of all markers, and of points along all lines; and what it costs to cover each."""
-    found = []
-    for line in axis.lines:
-        path = line.get_transform().transform_path(line.get_path())
-        if line.get_linestyle() != "None":
-            found.append((path.interpolated(STEPS).vertices, 1))
-        if line.get_marker() != "None":
-            found.append((path.vertices, ON_MARKER))
+def _within(box: Any, pixels: Float[np.ndarray, "points 2"]) -> int:
+    return int(((pixels > box.min) & (pixels < box.max)).all(axis=1).sum())
+
+
+def _lines(axis: Any) -> Float[np.ndarray, "points 2"]:
+    """Pixels along all lines."""
+    paths = [
+        line.get_transform().transform_path(line.get_path())
+        for line in axis.lines
+        if line.get_linestyle() != "None"
+    ]
     for collection in axis.collections:
-        transform = collection.get_transform()
-        found += [
-            (transform.transform_path(p).interpolated(STEPS).vertices, 1) for p in collection.get_paths()
-        ]
-    if not found:
-        return np.empty((0, 2)), np.empty(0)
-    return np.concatenate([xy for xy, _ in found]), np.concatenate([np.full(len(xy), w) for xy, w in found])
+        paths += map(collection.get_transform().transform_path, collection.get_paths())
+    return np.concatenate([np.empty((0, 2)), *(path.interpolated(STEPS).vertices for path in paths)])
+
+
+def _markers(axis: Any) -> Float[np.ndarray, "points 2"]:
+    """Pixels of all markers."""
+    marked = [line for line in axis.lines if line.get_marker() != "None"]
+    return np.concatenate(
+        [np.empty((0, 2)), *(line.get_transform().transform(line.get_xydata()) for line in marked)]
+    )
