@@ -161,6 +161,7 @@ def _draw_heads(figure: Any, tables: Tables) -> None:
     image = axis.imshow(grid, aspect="auto", origin="lower", cmap="Blues", interpolation="nearest")
     figure.colorbar(image, ax=axis, label="KL(base || edited), nats")
     _dress(axis, "Zeroing one head: how far the output moves", "layer", "head")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     order = np.argsort(-means[:, 0], kind="stable")[:12]
     _bars(ranked, [str(sites[i]) for i in order], means[order], STYLE[Protocol.SOUND][0])
     _dress(ranked, "The twelve that move it most", "KL, nats", "")
@@ -236,15 +237,16 @@ def _bars(axis: Any, names: list[str], means: np.ndarray, color: str) -> None:
     edge = 1.4 * mean.max()
     axis.set_xlim(0, edge)
     beyond = y[np.nan_to_num(high, nan=np.inf) > edge]  # an arrow where the interval goes on
-    axis.plot(
-        np.full(len(beyond), edge),
-        beyond,
-        linestyle="",
-        marker=">",
-        color="black",
-        markersize=4,
-        clip_on=False,
-    )
+    if beyond.size:  # of no points, unclipped, the layout would make room as far as the corner
+        axis.plot(
+            np.full(len(beyond), edge),
+            beyond,
+            linestyle="",
+            marker=">",
+            color="black",
+            markersize=4,
+            clip_on=False,
+        )
 
 
 def _dress(axis: Any, title: str, x: str, y: str) -> None:
