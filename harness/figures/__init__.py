@@ -13,7 +13,7 @@ knockout   taking it away: what its skill and what other tasks lose
 adapters   norm and effect of an adapter, block by block
 transfer   what of the adapted run the base model takes over
 training   held-out answers by step, skill and recipe
-pareto     held-out answers by the number of parameters
+pareto     held-out answers by the number of parameters, and the front of those that add most for their size
 """
 
 from __future__ import annotations
@@ -161,6 +161,7 @@ def _draw_heads(figure: Any, tables: Tables) -> None:
     image = axis.imshow(grid, aspect="auto", origin="lower", cmap="Blues", interpolation="nearest")
     figure.colorbar(image, ax=axis, label="KL(base || edited), nats")
     _dress(axis, "Zeroing one head: how far the output moves", "layer", "head")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     order = np.argsort(-means[:, 0], kind="stable")[:12]
     _bars(ranked, [str(sites[i]) for i in order], means[order], STYLE[Protocol.SOUND][0])
     _dress(ranked, "The twelve that move it most", "KL, nats", "")
@@ -185,8 +186,8 @@ def _draw_mechanism(figure: Any, tables: Tables) -> None:
     _line(by_block, np.arange(n_layers), zeroed, ORANGE, "o", "the number set to zero after it")
     by_block.axvline(massive.layer, color=GREY, linewidth=0.8, linestyle=":")
     _dress(by_block, f"By block (dotted: the writer, L{massive.layer})", "layer", "KL(base || edited), nats")
-    by_block.set_ylim(bottom=0)
-    by_block.legend(frameon=False, fontsize=8)
+    by_block.set_ylim(0, 1.25 * by_block.get_ylim()[1])
+    by_block.legend(frameon=False, fontsize=8, loc="upper right")
     found = [(kind, row) for kind in BARS for row in mechanism_rows(effects.probes, kind, n_layers)]
     names = [_edit_name(kind, effects.probes[row]) for kind, row in found]
     _bars(edits, names, moved[[row for _, row in found]], STYLE[Protocol.SOUND][0])
@@ -236,15 +237,16 @@ def _bars(axis: Any, names: list[str], means: np.ndarray, color: str) -> None:
     edge = 1.4 * mean.max()
     axis.set_xlim(0, edge)
     beyond = y[np.nan_to_num(high, nan=np.inf) > edge]  # an arrow where the interval goes on
-    axis.plot(
-        np.full(len(beyond), edge),
-        beyond,
-        linestyle="",
-        marker=">",
-        color="black",
-        markersize=4,
-        clip_on=False,
-    )
+    if beyond.size:  # of no points, unclipped, the layout would make room as far as the corner
+        axis.plot(
+            np.full(len(beyond), edge),
+            beyond,
+            linestyle="",
+            marker=">",
+            color="black",
+            markersize=4,
+            clip_on=False,
+        )
 
 
 def _dress(axis: Any, title: str, x: str, y: str) -> None:
@@ -379,7 +381,7 @@ FIGURES = (
         chapter="adapter_ranks",
         all_needed=False,
         of_model=True,
-        shows="means",
+        shows=f"means with {CONFIDENCE:.0%} intervals over templates, all on the same prompts",
     ),
     FigureKind(
         name="compatibility",

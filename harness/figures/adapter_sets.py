@@ -13,23 +13,28 @@ from harness.edits import format_layers
 from harness.effects import Effects
 from harness.experiments.adapter_sets import ALL_LINEAR, CHOSEN, CODE, DEOBFUSCATION, EVERYWHERE
 from harness.experiments.adapters import FAMILIES, JSON
+from harness.figures.cells import draw_cells, signed
 from harness.figures.gains import gain, one_decimal
 from harness.protocols import Protocol
 
 COLORS = {CHOSEN: "#d95f02", EVERYWHERE: "#2166ac", ALL_LINEAR: "#1b9e77"}
 GREY = "#888888"
+PANELS = (("adapter_sets", JSON), ("adapter_sets_code", CODE))
+"""Of the sets of blocks; code is asked of few models."""
 
 Tables = Mapping[tuple[str, Protocol], Effects]
 
 
 def draw_sets(figure: Any, tables: Tables) -> None:
-    """What an adapter adds to held-out answers, by where it stands; a dot a training, hollow at an early step."""
-    axes = figure.subplots(1, 2)
-    for axis, name, family in zip(axes, ("adapter_sets", "adapter_sets_code"), (JSON, CODE), strict=True):
-        table = tables.get((name, Protocol.SOUND))
-        if table is None:
-            _absent(axis, f"{_plain(family)}: not measured yet")
-            continue
+    """What an adapter adds to held-out answers, by where it stands; a dot a training, hollow at an early step.
+
+    A panel for each family that was measured.
+    """
+    panels = [
+        (tables[name, Protocol.SOUND], family) for name, family in PANELS if (name, Protocol.SOUND) in tables
+    ]
+    for k, (table, family) in enumerate(panels):
+        axis = figure.add_subplot(1, len(panels), 1 + k)
         every = [(i, p.parts[0]) for i, p in enumerate(table.probes) if isinstance(p, Adapted)]
         rows = [(i, part.recipe) for i, part in every if part.step is None]
         for y, (_, recipe) in enumerate(reversed(rows)):
@@ -58,7 +63,7 @@ def draw_deobfuscation(figure: Any, tables: Tables) -> None:
         edge = max(edge, float(np.abs(grids[-1]).max()))
     titles = ("Gain, nats: adapter (row) on prompts of (column)", "The same, random updates of the same norm")
     for axis, grid, title in zip(axes, grids, titles, strict=True):
-        _grid(figure, axis, grid, DEOBFUSCATION, title, edge)
+        _skills(figure, axis, grid, DEOBFUSCATION, title, edge)
 
 
 def draw_compatibility(figure: Any, tables: Tables) -> None:
@@ -69,7 +74,7 @@ def draw_compatibility(figure: Any, tables: Tables) -> None:
     grids = [_beside(table, halved=halved) for halved in (False, True)]
     edge = float(max(np.abs(np.nan_to_num(grid)).max() for grid in grids))
     for axis, grid, title in zip(axes, grids, titles, strict=True):
-        _grid(figure, axis, grid, FAMILIES, title, edge)
+        _skills(figure, axis, grid, FAMILIES, title, edge)
 
 
 def _beside(table: Effects, *, halved: bool) -> Float[np.ndarray, "families families"]:
@@ -96,19 +101,22 @@ def _row(table: Effects, kind: Kind, family: str) -> int:
     )
 
 
-def _grid(
+def _skills(
     figure: Any, axis: Any, grid: Float[np.ndarray, "n n"], families: Sequence[str], title: str, edge: float
 ) -> None:
-    image = axis.imshow(grid, cmap="RdBu", vmin=-edge, vmax=edge, aspect="auto")
-    for (i, j), value in np.ndenumerate(grid):
-        if np.isfinite(value):
-            color = "white" if abs(value) > 0.6 * edge else "black"
-            axis.text(j, i, one_decimal(value), ha="center", va="center", fontsize=8, color=color)
     names = [_plain(family) for family in families]
-    axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    axis.set_yticks(range(len(names)), names)
+    draw_cells(
+        figure,
+        axis,
+        grid,
+        rows=names,
+        columns=names,
+        shades=signed(edge),
+        said=one_decimal,
+        unit="nats",
+        slant=20,
+    )
     axis.set_title(title, loc="left")
-    figure.colorbar(image, ax=axis)
 
 
 def _where(name: str, layers: tuple[int, ...] | None) -> str:
@@ -121,11 +129,6 @@ def _where(name: str, layers: tuple[int, ...] | None) -> str:
 
 def _seeds(table: Effects) -> tuple[int, ...]:
     return tuple(dict.fromkeys(prompt.seed for prompt in table.prompts))
-
-
-def _absent(axis: Any, said: str) -> None:
-    axis.set_axis_off()
-    axis.text(0.5, 0.5, said, ha="center", va="center", color=GREY)
 
 
 def _plain(family: str) -> str:

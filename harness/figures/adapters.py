@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from harness.adapters.values import Adapted
+from harness.adapters.values import Adapted, Recipe
 from harness.effects import Effects
 from harness.experiments.adapters import FAMILIES, JSON, RECIPES_BY_MODULES, RECIPES_BY_RANK
+from harness.figures.cells import draw_cells, signed
 from harness.figures.gains import gain, one_decimal
+from harness.figures.naming import name_points
 from harness.protocols import Protocol
 from harness.verdicts.adapter_selectors import AdapterRows, On, block_of
 
 ORANGE, BLUE, RED, GREEN, GREY = "#d95f02", "#2166ac", "#b2182b", "#1b9e77", "#888888"
 LEAST_SHOWN = -1.0
-"""Share recovered below which a curve leaves the figure: another prompt's stream ends far below 0."""
+"""Share recovered at which the figure ends. Another prompt's stream lies far below: arrows and its numbers say so."""
 FLOOR_NATS = 1e-5
 """Where logarithmic axes of effects begin."""
 
@@ -65,22 +67,28 @@ def draw_transfer(figure: Any, tables: Tables) -> None:
         axis.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
         _dress(axis, title, "layer", "share recovered" if axis is not back else "share undone")
         if axis.lines[2:]:
-            axis.legend(frameon=False, fontsize=8)
+            axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 0.09))
 
 
 def draw_training(figure: Any, tables: Tables) -> None:
     """The held-out answer by step, by skill and family, and by the norm of the update."""
     steps, matrix, sizes = figure.subplots(1, 3)
+    points: list[tuple[str, float, float]] = []
     if (found := tables.get(("adapter_steps", Protocol.SOUND))) is not None:
         _by_step(steps, found)
     if (found := tables.get(("adapter_families", Protocol.SOUND))) is not None:
         _matrix(figure, matrix, found)
-    for name, recipes, color in (
-        ("adapter_ranks", RECIPES_BY_RANK, BLUE),
-        ("adapter_modules", RECIPES_BY_MODULES, ORANGE),
+    for name, recipes, color, what in (
+        ("adapter_modules", RECIPES_BY_MODULES, ORANGE, "modules, at rank 8"),
+        (
+            "adapter_ranks",
+            RECIPES_BY_RANK,
+            BLUE,
+            "ranks, of q, k, v and o",
+        ),  # last, on top: rank 8 is of both
     ):
         if (found := tables.get((name, Protocol.SOUND))) is not None:
-            _by_recipe(sizes, found, [recipe.name for recipe in recipes], color)
+            points += _by_recipe(sizes, found, recipes, color, what)
     _dress(steps, "The JSON adapter while it is trained", "step", "gain of the held-out answer, nats")
     _dress(sizes, "Gain against the size of the update", "norm of the update", "gain on JSON, nats")
     for axis, what in ((steps, "steps"), (matrix, "skills"), (sizes, "ranks and modules")):
@@ -88,6 +96,10 @@ def draw_training(figure: Any, tables: Tables) -> None:
             axis.clear()
             axis.set_axis_off()
             axis.text(0.5, 0.5, f"{what}: not measured yet", ha="center", va="center", color=GREY)
+    if points:
+        sizes.margins(x=0.12)
+        sizes.legend(frameon=False, fontsize=8, loc="lower right")
+        name_points(figure, sizes, points)
 
 
 def _curve(axis: Any, table: Effects, on: On, color: str, name: str) -> None:
@@ -140,6 +152,27 @@ def _recovered(axis: Any, table: Effects, on: On, color: str, name: str) -> None
     base = start.metrics["kl_nats"].mean()
     share = 1.0 - chosen.metrics["kl_nats"].mean(axis=1) / base
     axis.plot(_blocks(chosen), share, color=color, marker="o", markersize=2.5, linewidth=1.2, label=name)
+    _say_below(axis, _blocks(chosen), share, color)
+
+
+def _say_below(axis: Any, blocks: np.ndarray, share: np.ndarray, color: str) -> None:
+    """Arrows at the lower edge for what lies below it, and how far that is at the least and at the most."""
+    below = np.flatnonzero(share < LEAST_SHOWN)
+    if not below.size:
+        return
+    axis.scatter(
+        blocks[below], np.full(len(below), LEAST_SHOWN), 14, color=color, marker="v", clip_on=False, zorder=3
+    )
+    ends = dict.fromkeys((below[share[below].argmax()], below[share[below].argmin()]))
+    said = " to ".join(f"{share[i]:.1f} (L{blocks[i]})" for i in ends)
+    axis.annotate(
+        f"below this axis: {said}",
+        (0.02, 0.035),
+        xycoords="axes fraction",
+        color=color,
+        fontsize=8,
+        va="bottom",
+    )
 
 
 def _by_step(axis: Any, table: Effects) -> None:
@@ -164,31 +197,33 @@ def _matrix(figure: Any, axis: Any, table: Effects) -> None:
         for family in FAMILIES
     ]
     gains = np.array([[gain(table, i, family) for family in FAMILIES] for i in rows])
-    edge = float(np.abs(gains).max())
-    image = axis.imshow(gains, cmap="RdBu", vmin=-edge, vmax=edge, aspect="auto")
-    for (i, j), value in np.ndenumerate(gains):
-        axis.text(
-            j,
-            i,
-            one_decimal(value),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(value) > 0.6 * edge else "black",
-        )
     names = [_plain(family) for family in FAMILIES]
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axis.set_yticks(range(len(names)), names)
+    draw_cells(
+        figure,
+        axis,
+        gains,
+        rows=names,
+        columns=names,
+        shades=signed(float(np.abs(gains).max())),
+        said=one_decimal,
+        unit="nats",
+        slant=20,
+    )
     axis.set_title("Gain, nats: adapter (row) on prompts of (column)", loc="left")
-    figure.colorbar(image, ax=axis)
 
 
-def _by_recipe(axis: Any, table: Effects, names: list[str], color: str) -> None:
-    for name in names:
+def _by_recipe(
+    axis: Any, table: Effects, recipes: Sequence[Recipe], color: str, what: str
+) -> list[tuple[str, float, float]]:
+    """Draw each recipe's point; what stands beside it, and where."""
+    found: list[tuple[str, float, float]] = []
+    for name in (recipe.name for recipe in recipes):
         i = next(i for i, p in enumerate(table.probes) if AdapterRows(on=On.WHOLE, recipe=name).keep(p, 0))
         x, y = float(table.metrics["update_norm"][i].mean()), gain(table, i, JSON)
-        axis.plot([x], [y], color=color, marker="o", markersize=4)
-        axis.annotate(name.replace("_", " "), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7)
+        label = None if found else what
+        axis.plot([x], [y], color=color, marker="o", markersize=4, linestyle="none", label=label)
+        found.append(("q, k, v, o (rank 8)" if name == "sound" else name.replace("_", " "), x, y))
+    return found
 
 
 def _rows(table: Effects, select: AdapterRows) -> Effects:

@@ -11,18 +11,17 @@ import numpy as np
 from harness.edits import Edit, format_layers
 from harness.effects import Effects
 from harness.experiments.edges import EDGES, SOURCES
+from harness.figures.cells import by_root, draw_cells
 from harness.figures.positions import COLORS
 from harness.protocols import Protocol
 
 ALL_OTHERS = "all others"
-DARK = 0.35
-"""Share of the largest value from which a cell's number is written in white; the shades go by the root."""
+LIGHT = "#c7c7c7"
+"""Of their bar: on it the interval is seen."""
 
 
 def draw_edges(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) -> None:
     """Mean kl_nats of each class of sources, by window of blocks (left) and in all blocks, with intervals (right)."""
-    from matplotlib.colors import PowerNorm
-
     found = _means(tables[EDGES, Protocol.SOUND])
     reaches = list(dict.fromkeys(layers for _, layers in found))
     whole = max(reaches, key=len)
@@ -30,17 +29,20 @@ def draw_edges(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) -> N
     sources = [s for s in (*SOURCES, ALL_OTHERS) if not np.isnan(found[s, whole][0])]
     by_window, at_once = figure.subplots(1, 2, width_ratios=(1.6, 1))
     grid = np.array([[found[source, run][0] for run in runs] for source in sources])
-    image = by_window.imshow(grid, aspect="auto", cmap="Blues", norm=PowerNorm(0.5, vmin=0.0))
-    figure.colorbar(image, ax=by_window, label="KL(base || edited), nats")
-    for (row, column), value in np.ndenumerate(grid):
-        shade = "white" if value > DARK * grid.max() else "black"
-        by_window.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8, color=shade)
-    by_window.set_xticks(range(len(runs)), [format_layers(run) for run in runs])
-    by_window.set_yticks(range(len(sources)), sources)
+    draw_cells(
+        figure,
+        by_window,
+        grid,
+        rows=sources,
+        columns=[format_layers(run) for run in runs],
+        shades=by_root(float(np.nanmax(grid))),
+        said=lambda value: f"{value:.2g}",
+        unit="KL(base || edited), nats",
+    )
     by_window.set_title("The last token's edges cut in one window of blocks", loc="left")
     mean, low, high = np.array([found[source, whole] for source in sources]).T
     y = np.arange(len(sources))
-    colors = [COLORS.get(source, "black") for source in sources]
+    colors = [COLORS.get(source, LIGHT) for source in sources]
     at_once.barh(
         y, mean, xerr=(mean - low, high - mean), color=colors, height=0.7, error_kw={"linewidth": 0.8}
     )

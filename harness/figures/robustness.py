@@ -42,8 +42,8 @@ def draw_bands(figure: Any, tables: Tables) -> None:
     if ("layers_natural", Protocol.SOUND) in tables:
         _profile(wording, tables["layers_natural", Protocol.SOUND].select(_is_block), *PROSE)
     _dress(wording, "Skipping one block, in two wordings")
-    blocks.set_ylabel("KL(base || edited), nats")
     for axis in (blocks, mlps, wording):
+        axis.set_ylabel("KL(base || edited), nats")
         axis.set_ylim(bottom=0)
         if axis.lines:
             axis.legend(frameon=False, fontsize=8)

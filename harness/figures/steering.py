@@ -42,6 +42,8 @@ def draw_steering(figure: Any, tables: Tables) -> None:
     axes = np.atleast_1d(figure.subplots(1, len(blocks) + (stance is not None)))
     for axis, block in zip(axes, blocks, strict=False):
         _curve(axis, sweep, block, Gain.FORMS, BLUE, f"Facts, L{block}")
+    for axis in axes[: len(blocks)]:
+        axis.set_ylabel("change in nats")
     axes[0].set_ylabel("log-probability of the answer, change in nats")
     axes[0].legend(frameon=False, fontsize=7)
     if stance is not None:
@@ -63,7 +65,8 @@ def draw_knockout(figure: Any, tables: Tables) -> None:
             axis.set_axis_off()
             continue
         _scatter(figure, axis, table, group, random=name == CONTROLS)
-        axis.axline((0, 0), slope=1, color=GREY, linewidth=0.8, linestyle=":")
+        axis.axline((0, 0), slope=1, color=GREY, linewidth=0.8, linestyle=":", label="both lose as much")
+        axis.legend(frameon=False, fontsize=8)
         _dress(axis, f"{title} ({int(group.of_skill.sum())} prompts of facts)", "other tasks lose, nats")
         axis.set_ylabel("facts lose, nats")
 
@@ -115,10 +118,14 @@ def _scatter(figure: Any, axis: Any, table: SteeringTable, group: Group, *, rand
         drawn, beside = np.array(null).T
         axis.scatter(beside, drawn, s=8, color=GREY, label=f"{len(null)} random")
     shown = axis.scatter(
-        others, facts, s=12 + 40 * np.abs(strength), c=block, cmap="viridis", label="the direction"
+        others,
+        facts,
+        s=12 + 40 * np.abs(strength),
+        c=block,
+        cmap="viridis",
+        label="the direction (larger: stronger)",
     )
     figure.colorbar(shown, ax=axis, label="block")
-    axis.legend(frameon=False, fontsize=8)
 
 
 def _drops(

@@ -27,6 +27,8 @@ TABLES = {CORRUPT: "sublayer_corrupt", CLEAN: "sublayer_clean"}
 PANELS = ((Stream.ATTN_OUT, "Attention"), (Stream.MLP_OUT, "MLP"))
 FLOOR_NATS = 1e-3
 """Where the logarithmic axis begins."""
+ROOM = 20.0
+"""Factor by which it goes on above the curves, for the legend."""
 
 
 def draw_sublayers(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) -> None:
@@ -51,7 +53,7 @@ def draw_sublayers(figure: Any, tables: Mapping[tuple[str, Protocol], Effects]) 
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_yscale("log")
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylim(bottom=FLOOR_NATS)  # shared, so only once everything is drawn
+    axes[0].set_ylim(FLOOR_NATS, ROOM * axes[0].get_ylim()[1])  # shared, so only once everything is drawn
     axes[0].set_ylabel("KL(base || edited), nats")
     if axes[1].lines:  # recorded under the other protocol alone
-        axes[1].legend(frameon=False, fontsize=8)
+        axes[1].legend(frameon=False, fontsize=8, ncols=2, loc="upper right")

@@ -34,7 +34,7 @@ def made_up(name: str, gain: Any, families: tuple[str, ...], seed: int = 42) -> 
     return replace(found, metrics=metrics, baseline={"answer_logprob": base})
 
 
-def test_a_dot_a_training_for_each_set_and_what_is_not_measured_is_said() -> None:
+def test_a_dot_a_training_for_each_set_and_a_panel_for_each_family_that_was_measured() -> None:
     def by_name(scale: float) -> Any:
         sizes = {CHOSEN: 1.0, EVERYWHERE: 2.0, ALL_LINEAR: 3.0}
         return lambda probe, _: scale * sizes.get(probe.parts[0].recipe.name, 0.5)
@@ -44,7 +44,7 @@ def test_a_dot_a_training_for_each_set_and_what_is_not_measured_is_said() -> Non
     ]
     figure = Figure()
     draw_sets(figure, {("adapter_sets", SOUND): pool(drawn)})
-    json, code = figure.axes
+    (json,) = figure.axes
     assert {line.get_markerfacecolor() for line in json.lines[1:-1:2]} == {"none"}
     dots = [line.get_xdata() for line in json.lines[:-1:2]]
     assert dots[0] == pytest.approx([3.0, 3.3])
@@ -54,7 +54,15 @@ def test_a_dot_a_training_for_each_set_and_what_is_not_measured_is_said() -> Non
     assert (names[0], names[1]) == ("every block, rank 8", "every block, as many parameters")
     assert names[-1] == "most needed: L0-L1"
     assert sum(name.startswith("random: L") for name in names) == 10
-    assert [text.get_text() for text in code.texts] == ["code semantics: not measured yet"]
+    code = made_up("adapter_sets_code", by_name(1.0), (CODE,))
+    draw_sets(figure := Figure(), {("adapter_sets", SOUND): pool(drawn), ("adapter_sets_code", SOUND): code})
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
+        "json schema: an adapter in",
+        "code semantics: an adapter in",
+    ]
+    assert all(axis.lines for axis in figure.axes)
+    draw_sets(figure := Figure(), {("adapter_sets", Protocol.PUBLISHED): pool(drawn)})
+    assert not figure.axes
 
 
 def test_each_skill_under_each_adapter_and_under_a_random_update() -> None:
@@ -88,6 +96,8 @@ def test_what_a_second_adapter_takes_from_a_skill() -> None:
     off = ~np.eye(len(FAMILIES), dtype=bool)
     assert np.isnan(np.diag(summed)).all()
     assert summed[0, 1:] == pytest.approx(-1.0)
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert sorted(written) == ["-1.0"] * 4 + ["0.2"] * 16, "nothing is written where nothing was measured"
     assert summed[1:][off[1:]] == pytest.approx(0.25)
     assert halved[off] == pytest.approx(-1.5)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.claim import Claim, Published
@@ -675,6 +676,24 @@ def test_there_is_no_figure_without_evidence(tmp_path: Path) -> None:
 def test_a_figure_of_half_the_experiments_is_drawn_without_a_warning(root: Path) -> None:
     assert draw(FIGURES[0], MADE_UP, Judge(Recorded(root=root)), root / "profile.svg")
     assert "sound: skip the block" in (root / "profile.svg").read_text(encoding="utf-8")
+
+
+def test_panels_beside_bars_without_an_arrow_keep_their_width() -> None:
+    """An interval that ends within its panel has no arrow; then nothing else of it may ask for room."""
+    from matplotlib.figure import Figure
+
+    from harness.figures import _bars
+
+    widths = []
+    for high in (1.2, 9.0):
+        figure = Figure(figsize=(13, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _bars(right, ["one", "two"], np.array([[1.0, 0.8, high], [0.5, 0.4, 0.6]]), "grey")
+        assert len(right.lines) == (high > 1.4)
+        figure.draw_without_rendering()
+        widths.append(left.get_position().width)
+    assert widths[0] == pytest.approx(widths[1], rel=0.05)
+    assert widths[0] > 0.4
 
 
 def test_the_figure_shows_both_protocols_of_what_is_recorded(evidence_dir: Path, report: Path) -> None:
