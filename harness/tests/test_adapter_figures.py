@@ -98,20 +98,20 @@ def test_what_is_recovered_is_one_minus_what_is_left():
 
 
 def test_a_curve_below_the_axis_is_said_to_be_there_and_how_far() -> None:
-    """Another prompt's stream leaves 1.5 times the base's distance in L0, and 2, 4, 8 ... 32 times it from there on."""
+    """Another prompt's stream leaves 1.5 times the base's distance in L0, 2.5 in L1, then 4, 8, 16 and 32."""
 
     def left(probe):
         if probe.graft is not Graft.ANOTHERS_LAST:
             return 2.0
-        return 2.0 * (2.0 ** block(probe) if block(probe) else 1.5)
+        return 2.0 * (1.5, 2.5, 4.0, 8.0, 16.0, 32.0)[block(probe)]
 
     draw_transfer(figure := Figure(), {("adapter_transfer", SOUND): made_up("adapter_transfer", kl=left)})
     whole, *others = figure.axes
     assert of(whole.lines[1])[5] == pytest.approx(-31.0, abs=1e-6)
     (arrows,) = whole.collections
     edge = whole.get_ylim()[0]
-    assert [tuple(at) for at in arrows.get_offsets()] == [(b, edge) for b in range(2, N)]
-    assert [text.get_text() for text in whole.texts] == ["below this axis: -3.0 (L2) to -31.0 (L5)"]
+    assert [tuple(at) for at in arrows.get_offsets()] == [(b, edge) for b in range(1, N)]
+    assert [text.get_text() for text in whole.texts] == ["below this axis: -1.5 (L1) to -31.0 (L5)"]
     assert not any(axis.texts or axis.collections for axis in others)
 
 
