@@ -35,10 +35,10 @@ PINS = Path(__file__).parent / "experiments" / "measured_by.json"
 ELSEWHERE = (
     # What is asked: the probes stand in `Question.definition`, what can be drawn in the suite's digest.
     *("harness.experiments.definition", "harness.experiments.adapters"),
-    *("tasks.suites", "tasks.families", "tasks.build", "tasks.contexts", "tasks.words"),
+    *("tasks.suites", "tasks.families", "tasks.build", "tasks.words"),
     # Of what: weights and tokenizer have digests.
-    *("harness.models.cache", "harness.models.checkpoint", "harness.models.gguf_convert"),
-    *("harness.models.gguf_file", "harness.models.hub", "harness.models.packaged", "harness.models.progress"),
+    *("harness.models.cache", "harness.models.checkpoint"),
+    *("harness.models.hub", "harness.models.packaged", "harness.models.progress"),
     *("harness.models.spec", "harness.models.supply", "harness.models.tokenizer"),
     # What is kept of an answer, and computed from it again.
     *("harness.evidence", "harness.provenance", "harness.store", "harness.statistics"),

@@ -12,6 +12,8 @@ from harness.calibration.rates import FALSE_BINS, TRUE_BINS, least_size, models,
 
 RESULTS = Path(__file__).parent / "results.json"
 POWER = 0.95
+OTHER_MODELS = "Matched nulls"
+"""Its rates are of cards of other chapters, on null models that are matched to planted ones."""
 HARDEST = ("redrawn-pooled", "redrawn", "drawn")
 """The way of drawing whose rate is told: the first of these in which a card was judged."""
 
@@ -66,7 +68,14 @@ def _results() -> Mapping[str, Any]:
 
 @cache
 def _counts() -> Mapping[str, Any]:
-    return {card: ways for cards in _results()["counts"].values() for card, ways in cards.items()}
+    """Of each card its own chapter's counts. Raises ValueError for a card in two."""
+    found: dict[str, Any] = {}
+    for chapter, cards in _results()["counts"].items():
+        if chapter != OTHER_MODELS:
+            if twice := sorted(found.keys() & cards):
+                raise ValueError(f"{RESULTS.name} counts {', '.join(twice)} in two chapters")
+            found |= cards
+    return found
 
 
 @cache

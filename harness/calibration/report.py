@@ -58,7 +58,7 @@ that pool:
   whose claims are about more than the templates that happen to have been written.
 - *again*: further redrawn samples of the same models, with an interval over models.
 
-Trials named by a card judge made-up tables: those of chapters 7 to 17, since to build and measure a model for each
+Trials named by a card judge made-up tables: those of chapters 7 to 19, since to build and measure a model for each
 would take days, and as many again of chapters 1, 2, 3 and 5 as show a rate of 1%. A table has the probes of the real
 experiment and the prompts that the suite draws for it (families, templates of each, prompts of each template, over its
 three seeds); what a template and a prompt add is drawn anew each time: skewed, shared in part by all probes and by the
@@ -69,7 +69,7 @@ whether the engine measures what it should (chapter 4, parity, and planted model
 were given. Identities of these chapters are not here; chapter 4 judges their kind. Nor are the atlas's floored ratio
 (no interval), the share of prompts that a stance steers backwards, and numbers of a training without sampling noise.
 
-Tables of adapters (13 to 17) have held-out prompts, and each draw a training of its own, in which what an adapter adds
+Tables of adapters (13 to 19) have held-out prompts, and each draw a training of its own, in which what an adapter adds
 is some 10% more or less than in the mean training (a log-normal factor of that adapter and draw). The truth is of the
 mean training; verdicts take trainings as they are.
 

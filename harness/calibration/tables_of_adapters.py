@@ -153,7 +153,8 @@ def spread_out(asked: Asked) -> Population:
 def _by_weight(asked: Asked, spread: Spread, levels: Levels) -> list[Levels]:
     """Effects at each weight: their sum grows with its square, and passes that of `levels` between two of them.
 
-    How many blocks carry them falls with a power of the sum: a larger effect looks narrower, or wider.
+    How many blocks carry them falls with a power of the sum: a larger effect looks narrower, or wider. That is the line
+    on which the judge interpolates, and no sum falls again: what it misses between weights is not in these rates.
     """
     if not spread.weights:
         return [levels]

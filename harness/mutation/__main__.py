@@ -47,11 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if not options.read and (code := run(options.jobs, settings, options.files or files)):
         return code
-    results = list(read_results(TREE))
+    chosen = options.files or _files_of_last_run()
+    results = [
+        (mutant, status) for mutant, status in read_results(TREE) if mutant.file in chosen or not chosen
+    ]
     print(score(results))
     accepted = parse(SURVIVORS.read_text(encoding="utf-8"))
-    if options.files:
-        accepted = Counter({mutant: n for mutant, n in accepted.items() if mutant.file in options.files})
+    if chosen:
+        accepted = Counter({mutant: n for mutant, n in accepted.items() if mutant.file in chosen})
     complaints = disagreements(results, accepted)
     print(complaints or "Every survivor is accepted in SURVIVORS.md.")
     return 1 if complaints else 0
@@ -85,7 +88,18 @@ def mutated_files(repository: Path, settings: str) -> tuple[str, ...]:
 
 def naming(settings: str, files: Sequence[str]) -> str:
     """The settings with these files in place of the patterns they name."""
-    return _PATTERNS.sub(lambda _: f"only_mutate = {json.dumps(list(files))}", settings, count=1)
+    found, n = _PATTERNS.subn(lambda _: f"only_mutate = {json.dumps(list(files))}", settings, count=1)
+    if not n:
+        raise ValueError(f"{SETTINGS.name} has no list only_mutate")
+    return found
+
+
+def _files_of_last_run() -> list[str]:
+    """The files that were mutated, as the copy's own settings name them; [] where there is no copy."""
+    copied = TREE / "pyproject.toml"
+    if not copied.exists():
+        return []
+    return list(tomllib.loads(copied.read_text(encoding="utf-8"))["tool"]["mutmut"]["only_mutate"])
 
 
 def score(results: Iterable[tuple[Mutant, str]]) -> str:

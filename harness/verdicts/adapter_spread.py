@@ -63,10 +63,14 @@ def judge_spread_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
         np.exp(own),
     )
     estimate = _estimate(logs, clusters)
+    nats = [f"{format_number(float(total))} nats in all" for total in (totals[-2], totals[-1])]
+    if part.weights:
+        nats[0] = f"of {nats[0]} at its own weight"
     return Finding(
         verdict=verdict,
-        sentence=f"The {part} is {format_number(float(one[0]))}, the {of} {format_number(float(other[0]))}: "
-        f"{estimate}; {criterion.bound} is asked for ({say_p(p)}).{split}",
+        sentence=f"The {part} ({nats[0]}) is {format_number(float(one[0]))}, the {of} ({nats[1]}) "
+        f"{format_number(float(other[0]))}: {estimate}; {criterion.bound} is asked for ({say_p(p)})."
+        f"{_without_value(logs)}{split}",
         estimate=estimate,
         p_value=p,
     )
@@ -133,6 +137,12 @@ def _log_ratio(
 
 def _undecided(sentence: str) -> Finding:
     return Finding(verdict=Verdict.INCONCLUSIVE, sentence=sentence, p_value=1.0)
+
+
+def _without_value(logs: Mirrored) -> str:
+    """What is said of resamples without a value, which leave the interval open where they are many; '' for none."""
+    share = float(np.isnan(logs.draws).mean())
+    return f" In {share:.1%} of the resamples there is none." if share else ""
 
 
 def _estimate(logs: Mirrored, clusters: Clusters) -> Estimate:
