@@ -8,8 +8,8 @@ fails where they differ. Where its numbers change, the version is raised, and re
     python -m harness.measured_by                    what has changed since it was pinned, and through which modules
     python -m harness.measured_by --pin [NAME ...]   pin it anew: everything, or these experiments
 
-Covered is the syntax, comments and docstrings aside, of `harness.measure` as a whole and of all that it imports, inside
-functions too; of the modules of ONLY_WHERE, for the experiments that run through them. Not covered are those of
+Covered is the syntax, comments and docstrings aside, of ROOTS as a whole and of all that they import, inside functions
+too; of the modules of ONLY_WHERE, for the experiments that run through them. Not covered are those of
 ELSEWHERE (the lists of probes too: what they give is compared, whatever the code), and libraries, whose versions stand
 in each record's provenance.
 """
@@ -31,6 +31,8 @@ from harness.store import StoreUnwritable, write_atomic
 from harness.syntax import LISTS, imported, spelled, tree_of, without_text
 from tasks.bands import BANDS
 
+ROOTS = ("harness.measure", "harness.models.gguf_convert")
+"""What measures, and what turns a packaged model into a checkpoint: its config has no digest, as its weights have."""
 PINS = Path(__file__).parent / "experiments" / "measured_by.json"
 ELSEWHERE = (
     # What is asked: the probes stand in `Question.definition`, what can be drawn in the suite's digest.
@@ -45,7 +47,7 @@ ELSEWHERE = (
     # Screened evidence is never recorded.
     *("harness.engine.attribution", "harness.engine.screen"),
 )
-"""Modules and packages that `harness.measure` imports and no pin covers."""
+"""Modules and packages that ROOTS import and no pin covers."""
 
 
 def _adapted(experiment: Experiment) -> bool:
@@ -137,7 +139,7 @@ def modules_of(experiment: Experiment) -> tuple[str, ...]:
     """The modules that its measurement runs through."""
     unused = [name for name, runs in ONLY_WHERE.items() if not runs(experiment)]
     left_out = (*ELSEWHERE, *unused)
-    found = imported(["harness.measure"], lambda name: name in LISTS or within(name, left_out))
+    found = imported(ROOTS, lambda name: name in LISTS or within(name, left_out))
     return tuple(sorted(found))
 
 
