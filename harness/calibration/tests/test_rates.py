@@ -12,6 +12,7 @@ from scipy.stats import beta
 
 from harness.calibration import power, report
 from harness.calibration.__main__ import main, results_of, write
+from harness.calibration.nulls import NULLS
 from harness.calibration.rates import (
     BINS,
     EDGES,
@@ -219,6 +220,22 @@ def test_a_card_without_an_axis_has_one_rate(monkeypatch: pytest.MonkeyPatch) ->
     assert said == "supported in 100.0% [83.2%, 100.0%] of random trials of one draw in which it is true."
     assert _power(monkeypatch, {"drawn": {"0 to 0.5": {"refuted": 3}}}) is None
     assert power.power_of("another card") is None
+
+
+def test_a_card_that_matched_nulls_judge_too_keeps_the_rates_of_its_chapter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, nulls = ({"drawn": {"above 6": {"supported": n}}} for n in (20, 3))
+    found = {"counts": {"1. Hub": {"a": own}, NULLS: {"a": nulls}}, "without_axis": {}}
+    monkeypatch.setattr(power, "_results", lambda: found)
+    for kept in (power._counts, power._plain):
+        kept.cache_clear()
+    assert power._counts() == {"a": own}
+    power._counts.cache_clear()
+    found["counts"]["2. Skip"] = {"a": nulls}
+    with pytest.raises(ValueError, match="counts a in two chapters"):
+        power.power_of("a")
+    power._counts.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -263,12 +264,13 @@ def test_some_files_alone_are_mutated_and_compared(tmp_path, monkeypatch, capsys
     """Of the accepted survivors those of other files are not asked for, and what the settings leave out is refused."""
     ran = []
     monkeypatch.setattr(command, "run", lambda jobs, settings, files: ran.append((settings, files)) or 0)
-    monkeypatch.setattr(command, "read_results", lambda tree: [(AREA, SURVIVED)])
+    asked = replace(AREA, file="harness/edits.py")
+    monkeypatch.setattr(command, "read_results", lambda tree: [(asked, SURVIVED)])
     monkeypatch.setattr(command, "SURVIVORS", tmp_path / "SURVIVORS.md")
     command.SURVIVORS.write_text(render([GONE, AREA]), encoding="utf-8")
     monkeypatch.setattr(command, "mutated_files", lambda *_: ("harness/shape.py", "harness/edits.py"))
     assert command.main(["harness/edits.py"]) == 1
-    assert parse(capsys.readouterr().out.partition("\n\n")[2]) == Counter({AREA: 1})
+    assert parse(capsys.readouterr().out.partition("\n\n")[2]) == Counter({asked: 1})
     settings, files = ran[0]
     assert files == ["harness/edits.py"]
     section = tomllib.loads(command.naming(settings, files))["tool"]["mutmut"]
@@ -277,6 +279,24 @@ def test_some_files_alone_are_mutated_and_compared(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         command.main(["harness/report.py"])
     assert "harness/report.py: not among the files" in capsys.readouterr().err
+
+
+def test_what_is_read_again_are_the_files_of_the_last_run(tmp_path, monkeypatch, capsys):
+    """Other files' accepted survivors are not asked for, nor, with a file named, other files' new ones."""
+    monkeypatch.setattr(command, "TREE", tmp_path)
+    monkeypatch.setattr(command, "SURVIVORS", tmp_path / "SURVIVORS.md")
+    monkeypatch.setattr(command, "mutated_files", lambda *_: ("harness/shape.py", "harness/edits.py"))
+    other = replace(GONE, file="harness/edits.py")
+    command.SURVIVORS.write_text(render([other]), encoding="utf-8")
+    settings = command.naming(command.SETTINGS.read_text(encoding="utf-8"), ["harness/shape.py"])
+    (tmp_path / "pyproject.toml").write_text(settings, encoding="utf-8")
+    monkeypatch.setattr(command, "read_results", lambda tree: [(AREA, KILLED)])
+    assert command.main(["--read"]) == 0
+    monkeypatch.setattr(command, "read_results", lambda tree: [(AREA, SURVIVED), (other, SURVIVED)])
+    assert command.main(["--read", "harness/edits.py"]) == 0
+    capsys.readouterr()
+    with pytest.raises(ValueError, match="no list only_mutate"):
+        command.naming("[tool.mutmut]", ["harness/shape.py"])
 
 
 def test_a_pattern_without_a_file_is_an_error(tmp_path):
