@@ -139,7 +139,7 @@ def test_resamples_that_no_weight_makes_alike_leave_the_interval_open_and_are_co
 
 
 def test_a_share_of_none_has_no_logarithm():
-    """One template of nine moves the first block: without it the share is 0, in (8/9)^8 of the resamples (of eight each)."""
+    """One template of nine moves the first block: without it, in (8/9)^8 of the resamples, the share is 0."""
     found = effects(EVEN, PEAKED, noise=0.0)
     kl = found.metrics["kl_nats"].copy()
     kl[0, 2:] = 0.0
