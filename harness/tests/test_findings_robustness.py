@@ -285,10 +285,11 @@ def test_a_question_that_either_side_asks_twice_is_named():
     long = behind(effects, [0, 1, 2], "Before.").prompts
     again = replace(long[1], text=f"And before. {bare[1].text}")
     message = (
-        f"the question {bare[1].text!r} of {bare[1].family} (seed {bare[1].seed}) is asked more than once"
+        f"the question {bare[1].text!r} of {bare[1].family} (seed {bare[1].seed}) is asked more than once: match "
+        "conditions that ask each question once"
     )
     for one, two in ((bare, [*long, again]), ([*bare, bare[1]], long)):
-        with pytest.raises(MissingEvidence, match=re.escape(message)):
+        with pytest.raises(MissingEvidence, match=f"^{re.escape(message)}$"):
             questions(one, two)
     assert questions([*bare, bare[3]], long) == {0: 0, 1: 1, 2: 2}, "nobody else asks what is asked twice"
 

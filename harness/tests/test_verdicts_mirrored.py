@@ -29,6 +29,7 @@ def test_the_edge_itself_is_on_both_sides_or_on_neither(*, strict: bool, p: floa
     still = Mirrored(value=0.2, draws=np.full(99, 0.2 + 1e-12))
     assert still.p_beyond(0.2, sign, strict=strict) == p
     assert still.p_beyond(0.2 - sign * 1e-8, sign, strict=True) == 1 / 100
+    assert still.p_beyond(0.2, sign) == 1 / 100, "on both unless it is asked to be strict"
 
 
 def test_the_interval_holds_the_percentile_and_the_basic_one() -> None:
@@ -52,4 +53,5 @@ def test_a_resample_without_a_value_speaks_for_neither_and_lies_beyond_both_ends
     assert few.interval() == few.interval(without_value=np.inf) == pytest.approx(ends)
     many = Mirrored(value=0.2, draws=np.r_[np.full(20, np.nan), np.full(979, 0.2)])
     assert many.interval() == (-1.0, 1.0)
+    assert (many.estimate("of it", CLUSTERS).low, many.estimate("of it", CLUSTERS).high) == (-1.0, 1.0)
     assert np.exp(many.interval(without_value=np.inf)).tolist() == [0.0, np.inf]
