@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.adapters.values import Adapted, Kind, Part, Recipe
+from harness.edits import skip
 from harness.effects import pool
 from harness.verdicts.criteria import RecipeBeats
 from harness.verdicts.judging import judge_criterion
@@ -22,6 +23,8 @@ SUPPORTED, REFUTED, INCONCLUSIVE, INVALID = (
     Verdict.INVALID,
 )
 BASE = -3.0
+LEAST_P = 1 / 10_000
+"""One-sided, where none of 9,999 resamples contradicts."""
 OTHERS = tuple(f"other_{i}" for i in range(5))
 
 
@@ -122,6 +125,48 @@ def test_trainings_that_disagree_decide_nothing():
     split = ask(gains(1.3, 1.0), others=OTHERS[:1], seeds=({}, {"own": 0.9}))
     assert (agreed.verdict, split.verdict) == (SUPPORTED, INCONCLUSIVE)
     assert "(1, 0 by seed)" in split.sentence
+    behind = ask(gains(0.7, 1.0), others=OTHERS[:1], seeds=({}, {"own": 1.1}))
+    assert behind.verdict is INCONCLUSIVE
+    assert "(0, 1 by seed)" in behind.sentence
+
+
+def test_a_training_without_a_lead_does_not_contradict_one() -> None:
+    """As much is enough: the second training adds exactly what the other does."""
+    found = ask(gains(1.5, 1.0), others=OTHERS[:1], seeds=({}, {"own": 1.0}), noise=0.0)
+    assert found.verdict is SUPPORTED
+    assert "is so for 1 of 1 (1, 1 by seed); " in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "p"),
+    [
+        (2.0, {}, 2 * LEAST_P),
+        (2.0, {"least": 4}, 2 * 2 * LEAST_P),  # the fourth of five must be small, with one to spare
+        (0.3, {"least": 4}, 2 * 4 * LEAST_P),  # two must be below: the second of five
+        (0.0, {}, 2 * 5 * LEAST_P),
+        (1.0, {}, 1.0),
+    ],
+)
+def test_p_values_are_two_sided_and_count_those_that_may_differ(own, given, p):
+    """At least u of n are so (or not so) with (n - u + 1) times the u-th smallest."""
+    found = ask(gains(own, 0.2, 0.4, 1.0, 0.5, 0.6), noise=0.0, **given)
+    assert found.p_value == pytest.approx(p)
+
+
+def test_the_whole_sentence_of_one_other_and_of_several():
+    alone = ask(gains(1.5, 1.0), others=OTHERS[:1], noise=0.0)
+    assert alone.sentence == (
+        "own adds 1.5 nats, other_0 1. That the adapter own adds what other_0 adds is so for 1 of 1; the deciding one, "
+        "other_0, lies 0.5 [0.5, 0.5] nats beyond what is asked (24 prompts, 12 templates) (p < 0.001)."
+    )
+    several = ask(gains(1.5, 1.5, 2.0, 1.25), others=OTHERS[:3], least=2, noise=0.0)
+    assert several.sentence == (
+        "own adds 1.5 nats, the 3 others 1.25 to 2. That the adapter own adds what at least 2 of 3 others adds is so "
+        "for 2 of 3; the deciding one, other_0, lies 0 [-1e-06, 1e-06] nats beyond what is asked (24 prompts, "
+        "12 templates) (p = 1)."
+    )
+    two = ask(gains(1.5, 1.0, 1.25), others=OTHERS[:2], noise=0.0)
+    assert two.sentence.startswith("own adds 1.5 nats, the 2 others 1 to 1.25. ")
 
 
 def test_only_the_familys_own_prompts_count_and_only_finished_trained_adapters():
@@ -135,11 +180,35 @@ def test_only_the_familys_own_prompts_count_and_only_finished_trained_adapters()
     assert found.estimate.value == pytest.approx(0.5, abs=0.01)
 
 
-def test_what_is_missing_is_named():
-    with pytest.raises(MissingEvidence, match="holds no adapter 'own' of a"):
-        ask({"other_0": 1.0})
-    with pytest.raises(MissingEvidence, match="holds none of other_0"):
-        ask({"own": 1.0})
+def test_only_one_adapter_that_is_wholly_on_is_an_adapters_row():
+    """Edits, merges and parts of an adapter stand before and after the rows in question."""
+    own, other = on("own"), on("other_0")
+    merged = Adapted(parts=(*own.parts, *other.parts))
+    rows = [skip(0), Adapted(parts=()), merged, own, other, replace(own, only=(0,)), replace(other, off=(1,))]
+    levels = [[BASE + gain, 0.0] for gain in (9.0, 9.0, 9.0, 1.0, 0.5, -2.0, 9.0)]
+    made = table(rows, {"answer_logprob": levels}, noise=0.01, families=("a", "b"))
+    made = replace(made, baseline={"answer_logprob": np.full(len(made.prompts), BASE)})
+    found = judge_criterion(criterion(others=OTHERS[:1]), measured({"sets": made}, 4))
+    assert found.verdict is SUPPORTED
+    assert found.estimate.value == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("held", "given", "whole"),
+    [
+        (
+            ("other_0", "other_1"),
+            {},
+            "'sets' holds no adapter 'own' of a (it holds: other_0, other_1)",
+        ),
+        (("own",), {"family": "b"}, "'sets' holds no adapter 'own' of b (it holds: none)"),
+        (("own",), {"others": OTHERS[:2]}, "'sets' holds none of other_0, other_1"),
+    ],
+)
+def test_what_is_missing_is_named(held, given, whole):
+    with pytest.raises(MissingEvidence) as raised:
+        ask(dict.fromkeys(held, 1.0), **given)
+    assert str(raised.value) == whole
 
 
 def test_a_model_of_few_blocks_has_fewer_others():

@@ -18,6 +18,7 @@ from harness.steering import Direction, Steering
 from harness.verdicts.criteria import Gain, SteeringWeakens
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured, say_p
+from harness.verdicts.steering_length import Slopes
 from harness.verdicts.synthetic import steered
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
@@ -107,6 +108,8 @@ def told(found: Finding) -> str:
         (-1.0, -0.5, INCONCLUSIVE),
         (-1.0, 0.79, INCONCLUSIVE),
         (-1.0, 0.81, REFUTED),
+        (-2.0, 1.59, INCONCLUSIVE),
+        (-2.0, 1.61, REFUTED),
     ],
 )
 def test_steering_weakens_by_less_than_a_share_of_what_there_is(
@@ -252,9 +255,34 @@ def test_only_questions_that_both_ask_are_compared() -> None:
     assert " On the 4 questions that both ask it is 1 there and 1 in steering_long" in told(found)
 
 
-def test_nothing_is_lost_where_the_compared_questions_gained_nothing() -> None:
-    """34 short prompts gain 9 nats; the six that are asked at length too lose a nat at either length."""
-    short = band(lambda _, prompt: -1.0 if template(prompt) < 6 else 9.0, blocks=(1,), templates=40)
+def test_questions_that_only_long_prompts_ask_are_passed_over() -> None:
+    """Of six long templates the first and the fourth are asked on short prompts, in the other order."""
+    long = band(lambda _, prompt: 0.1 * template(prompt), blocks=(1,))
+    short = only(at_l1(1.0, blocks=(1,)), lambda prompt: template(prompt) in (0, 3))
+    turned = replace(
+        short,
+        prompts=short.prompts[::-1],
+        metrics={name: values[:, ::-1] for name, values in short.metrics.items()},
+        baseline={name: values[::-1] for name, values in short.baseline.items()},
+    )
+    for asked in (short, turned):
+        assert " On the 2 questions that both ask it is 1 there and 0.15 in steering_long" in told(
+            judged(asked, long)
+        )
+
+
+def test_slopes_on_some_prompts_are_those_prompts_slopes() -> None:
+    prompts = at_l1(1.0).prompts[:3]
+    slopes = Slopes(experiment=SHORT, values=np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), prompts=prompts)
+    some = slopes.on([2, 0])
+    assert (some.experiment, some.prompts) == (SHORT, (prompts[2], prompts[0]))
+    assert some.values.tolist() == [[3.0, 1.0], [6.0, 4.0]]
+
+
+@pytest.mark.parametrize("lost", [-1.0, 0.0])
+def test_nothing_is_lost_where_the_compared_questions_gained_nothing(lost: float) -> None:
+    """34 short prompts gain 9 nats; the six that are asked at length too gain none, and at length lose a nat."""
+    short = band(lambda _, prompt: lost if template(prompt) < 6 else 9.0, blocks=(1,), templates=40)
     found = judged(short, at_l1(-1.0, templates=6, blocks=(1,)))
     assert found.verdict is INCONCLUSIVE
     assert found.estimate is not None

@@ -93,3 +93,47 @@ def test_numbers_without_noise_have_an_exact_ratio() -> None:
     whole = np.linspace(1.0, 3.0, 8)
     low, high = ratio_interval(clusters(8), 0.4 * whole, whole, at=1.0)
     assert (low, high) == pytest.approx((0.4, 0.4), abs=1e-4)
+
+
+def test_a_ratio_in_other_units_has_the_same_interval() -> None:
+    """A power of two rounds nothing: the same ends to the last bit, and as precise where the ratio is small."""
+    part, whole = drawn(15, 1)
+    ends = ratio_interval(clusters(15), part, whole, at=0.5)
+    in_others = ratio_interval(clusters(15), part, 64 * whole, at=0.5 / 64)
+    assert tuple(64 * end for end in in_others) == ends
+
+
+@pytest.mark.parametrize(
+    ("middle", "width", "at"), [(0.0, 1.0, 0.0), (0.0, 2e7, 1e7), (0.0, 2e7, -1e7), (1e7, 2e6, 0.0)]
+)
+def test_ends_far_from_0_are_found(middle: float, width: float, at: float) -> None:
+    """Without noise of the whole it is the interval of the part's mean, whatever is decided about."""
+    deviation = np.array([-1.0, 1.0] * 20)
+    low, high = ratio_interval(clusters(40), middle + width * deviation, np.ones(40), at=at)
+    error = width * deviation.std(ddof=1) / np.sqrt(40)
+    q = stats.t.ppf(1 - ALPHA / 2, 39)
+    assert (low, high) == pytest.approx((middle - q * error, middle + q * error), abs=0.15 * error)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_ratio_that_is_left_out_is_not_stepped_over(sign: float) -> None:
+    """The part lies 1 below (above) 8 times the whole on every template: 8 is left out, and far beyond it nothing is.
+
+    The whole's mean, 0.3 with a standard error of 1, is not told from 0; what is left out about 8 is narrow beside its
+    distance from the ratio of 8 - 1 / 0.3.
+    """
+    deviation = np.random.default_rng(0).standard_normal(40)
+    whole = 0.3 + np.sqrt(40) * (deviation - deviation.mean()) / deviation.std(ddof=1)
+    part = sign * (8.0 * whole - 1.0)
+    low, high = ratio_interval(clusters(40), part, whole, at=sign * 8.0)
+    if sign > 0:
+        assert low == -np.inf
+        assert 4.7 < high < 8.0
+    else:
+        assert -8.0 < low < -4.7
+        assert high == np.inf
+
+
+def test_a_whole_of_nothing_has_no_ratio() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        ratio_interval(clusters(8), np.ones(8), np.zeros(8), at=1.0)
