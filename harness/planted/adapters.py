@@ -323,7 +323,10 @@ class AdapterPlan(Plan):
         return tuple(int(b) for b in np.argsort(-np.array(means), kind="stable"))
 
     def factor_norm(self, probe: Adapted) -> float:
-        """Closed form of the norm of A and B over the blocks that a row names; NaN for merges and cuts."""
+        """Closed form of the norm of A and B over the blocks that a row names; NaN for merges and cuts.
+
+        B of a part with a weight other than 1 is weight x scale x its own, and its scale 1.
+        """
         if len(probe.parts) != 1 or probe.rank is not None or probe.parts[0].kind is not Kind.TRAINED:
             return 0.0 if not probe.parts else math.nan
         recipe = probe.parts[0].recipe
@@ -332,7 +335,8 @@ class AdapterPlan(Plan):
         here = range(len(self.writers)) if named is None else named
         modules = [m for m in recipe.modules if probe.modules is None or m in probe.modules]
         squares = (s**2 for place, s in self.sizes(probe).items() if place.layer in here)
-        b = sum(squares) / (ROW * recipe.scale) ** 2
+        scale = recipe.scale if probe.parts[0].weight == 1 else 1.0
+        b = sum(squares) / (ROW * scale) ** 2
         return math.sqrt(b + len(here) * len(modules) * recipe.rank * ROW**2)
 
     def update_norm(self, probe: Adapted) -> float:
