@@ -2,27 +2,28 @@
 
 An answer is believed only where it was given to the same question, by the same code and versions, from the same bytes
 of every record that was asked for, absent ones included. Code is that of the harness, and the files in which a chapter
-defines criteria of its own. Anything else in the folder (damaged, edited, of other code)
-counts as not there, and is replaced. It is no evidence: it is never committed, and can be had again at any time.
+defines criteria of its own. Anything else in the folder (damaged, edited, of other code) counts as not there, and is
+replaced. It is no evidence, and can be had again at any time: a clone brings that of the committed evidence with it
+(`harness.judged`), and `.ci/run` judges all of it anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import platform
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.claim import Claim
+from harness.judged import Entry, entry_from_text, entry_to_text, read_judged, write_judged
 from harness.protocols import Protocol
 from harness.statistics.estimate import Estimate
 from harness.store import StoreUnwritable, write_atomic
@@ -43,15 +44,25 @@ _IMPORT = re.compile(
 class Memo:
     """Answers from the records under `evidence`, kept under `root`.
 
-    `also` are further files whose code decides. A folder that cannot be written costs time and nothing else.
+    `also` are further files whose code decides. `brought` is a folder of answers that came with the records, as
+    `keep` writes it; `anew` believes none of either. A folder that cannot be written costs time and nothing else.
     """
 
-    def __init__(self, root: Path, evidence: Path, also: Iterable[Path] = ()) -> None:
-        self.root, self.evidence = root, evidence
+    def __init__(
+        self,
+        root: Path,
+        evidence: Path,
+        also: Iterable[Path] = (),
+        *,
+        brought: Path | None = None,
+        anew: bool = False,
+    ) -> None:
+        self.root, self.evidence, self.brought, self.anew = root, evidence, brought, anew
         self._files = (*deciding_files(), *also)
         self._basis = basis(self._files)
         self._digests: dict[Path, str] = {}
         self._used: dict[str, str] | None = None
+        self._given: dict[str, Entry] = {}
 
     def remembered(
         self,
@@ -69,43 +80,64 @@ class Memo:
         """
         path = self.root / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
         code = {file: self._digest(file) for file in also}
-        words = "\n".join([self._basis, name, question, *(f"{file.name} {code[file]}" for file in code)])
+        words = "\n".join([name, question, *(f"{file.name} {code[file]}" for file in code)])
         asked = hashlib.sha256(words.encode()).hexdigest()
-        try:
-            return parse(self._kept(path, asked))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            pass  # nothing is there, or nothing to be believed
+        for entry in self._entries(path, name):
+            try:
+                answer = parse(self._believed(entry, asked).answer)
+            except (ValueError, LookupError, TypeError, AttributeError):
+                continue  # of another question, or of another form
+            self._given[name] = entry
+            return answer
         outer, self._used = self._used, {}
         try:
-            answer = make()
+            made = make()
             used = self._used
         finally:
             self._used = outer
-        text = json.dumps(
-            {"asked": asked, "used": used, "answer": answer}, default=lambda number: number.item()
-        )
+        text = entry_to_text(Entry(name=name, basis=self._basis, asked=asked, used=used, answer=made))
+        entry = entry_from_text(text)
         if any(used.values()) and self._still(
             used, code
         ):  # where nothing is recorded, there is nothing to save
+            self._given[name] = entry
             with suppress(StoreUnwritable):
-                write_atomic(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
-        return parse(json.loads(text)["answer"])
+                write_atomic(path, text.encode())
+        return parse(entry.answer)
+
+    def keep(self, folder: Path) -> int:
+        """Write all answers given so far for whoever clones the records, and nothing else; returns how many.
+
+        Raises StoreUnwritable.
+        """
+        return write_judged(folder, self._given.values())
 
     def reading(self, path: Path) -> None:
         """To be called before a record is asked for, be it there or not."""
         if self._used is not None:
             self._used[path.relative_to(self.evidence).as_posix()] = self._digest(path)
 
-    def _kept(self, path: Path, asked: str) -> Any:
-        """Raises ValueError, OSError or a lookup's errors for what is not the answer to this question of today."""
-        stated, _, text = path.read_text(encoding="utf-8").partition("\n")
-        if hashlib.sha256(text.encode()).hexdigest() != stated:
-            raise ValueError(f"{path} does not match its digest")
-        kept = json.loads(text)
-        now = {name: self._digest(self.evidence / name) for name in kept["used"]}
-        if kept["asked"] != asked or kept["used"] != now:
-            raise ValueError(f"{path} answers another question")
-        return kept["answer"]
+    def _entries(self, path: Path, name: str) -> Iterator[Entry]:
+        """What is kept under this name: of this session, and here and with the records unless all is asked anew."""
+        if name in self._given:
+            yield self._given[name]
+        if self.anew:
+            return
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            yield entry_from_text(path.read_text(encoding="utf-8"))
+        if self.brought is not None and (entry := self._all_brought.get(name)) is not None:
+            yield entry
+
+    @cached_property
+    def _all_brought(self) -> Mapping[str, Entry]:
+        return {} if self.brought is None else read_judged(self.brought, self._basis)
+
+    def _believed(self, entry: Entry, asked: str) -> Entry:
+        """Raises ValueError for what is not the answer to this question of today."""
+        now = {name: self._digest(self.evidence / name) for name in entry.used}
+        if (entry.basis, entry.asked, entry.used) != (self._basis, asked, now):
+            raise ValueError(f"what is kept as '{entry.name}' answers another question")
+        return entry
 
     def _still(self, used: Mapping[str, str], code: Mapping[Path, str]) -> bool:
         """Whether records and code are what they were when they were digested: what is judged was read later."""
@@ -204,7 +236,8 @@ def basis(files: Iterable[Path]) -> str:
     for path in files:
         digest.update(f"{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     versions = {name: version(name) for name in _LIBRARIES}
-    digest.update(repr((platform.python_version(), platform.machine(), versions)).encode())
+    python = platform.python_version().rpartition(".")[0]
+    digest.update(repr((python, platform.machine(), versions)).encode())
     return digest.hexdigest()
 
 
