@@ -5,8 +5,10 @@ The truth here is no mean: an identity is true where it holds on every prompt th
     true        random checkpoints measured by the engine under `published` (and `sound` for the full-depth exit): what
                 the algebra of an erased stream says must come out. A model with biases (kind random) does not leave a
                 uniform output, so one identity is false of it; neither holds of blocks that were skipped, not erased
-    violated    a table in which an identity holds, but for a share of the prompts (`target`): each prompt of the draw
-                is one of them with that chance, and there one cell is off by 1.05 to 3 times what is allowed
+    violated    a table of three draws, as CLAIMS.md pools them, in which an identity holds but for a share (`target`)
+                of the prompts, or of the templates with all their prompts: each is one of them with that chance, and
+                there one cell is off by 1.05 to 3 times what is allowed. A verdict says what share of templates it
+                cannot exclude (`harness.verdicts.reserve`): below that neither verdict is false
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from harness.calibration.trials import SEED, trial_id
 from harness.effects import Effects
 from harness.evidence import Evidence
 from harness.experiments import EXPERIMENTS
+from harness.experiments.definition import SEEDS
 from harness.planted import build
 from harness.protocols import Protocol
+from harness.statistics.clusters import Clusters
 from harness.verdicts.criteria import SameAsDeepest, WorstCase
 from harness.verdicts.judging import judge
+from harness.verdicts.reserve import largest_share
 from harness.verdicts.selectors import Sets
 from harness.verdicts.verdict import Judgement
 
@@ -99,8 +104,14 @@ def _judged(card: Card, found: dict[tuple[str, Protocol], Evidence], protocol: P
 
 def _violated(shop: Workshop, rng: Generator, share: float) -> tuple[str, int, list[dict[str, Any]]]:
     n_layers = int(rng.integers(4, 13))
-    records = suite_prompts(shop.tokens, 10, int(rng.integers(2**31))).records
-    off = rng.random(len(records)) < share
+    draws = [suite_prompts(shop.tokens, 10, int(rng.integers(2**31))).records for _ in SEEDS]
+    records = tuple(record for draw in draws for record in draw)
+    clusters = Clusters.of(records)
+    what = "templates" if rng.random() < 0.5 else "prompts"
+    unit_of = [
+        clusters.templates.index(key) if what == "templates" else i for i, key in enumerate(clusters.keys)
+    ]
+    off = (rng.random(len(records)) < share)[unit_of]
     name, protocol = _CARDS[int(rng.integers(4))]
     one = card(shop.claims, name, protocol)
     (criterion,) = one.criteria
@@ -117,11 +128,13 @@ def _violated(shop: Workshop, rng: Generator, share: float) -> tuple[str, int, l
             values[metric][row, off] = limit * rng.uniform(1.05, 3.0, size=int(off.sum()))
         tables[experiment] = Effects(probes=probes, prompts=records, metrics=values, baseline={})
     judged = judge(one.claim, protocol, tables, n_layers=n_layers)
-    return "made up", n_layers, [_outcome(f"an identity, off on {share:.0%} of prompts", FALSE, judged)]
+    size = FALSE if share > largest_share(clusters.n_templates) else None
+    name = f"an identity, off on {share:.0%} of {what}"
+    return "made up", n_layers, [_outcome(name, size, judged, "redrawn-pooled")]
 
 
-def _outcome(name: str, size: float, judgement: Judgement) -> dict[str, Any]:
-    return {"card": name, "size": size, "drawn": [str(judgement.verdict), judgement.p_value]}
+def _outcome(name: str, size: float | None, judgement: Judgement, way: str = "drawn") -> dict[str, Any]:
+    return {"card": name, "size": size, way: [str(judgement.verdict), judgement.p_value]}
 
 
 IDENTITY_CASES: tuple[Case, ...] = (

@@ -126,8 +126,9 @@ def without_truth(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, i
     for record in records:
         for outcome in record["outcomes"]:
             if outcome["size"] is None:
+                verdict = next(outcome[way][0] for way in WAYS if way in outcome)
                 verdicts = found.setdefault(outcome["card"], {})
-                verdicts[outcome["drawn"][0]] = verdicts.get(outcome["drawn"][0], 0) + 1
+                verdicts[verdict] = verdicts.get(verdict, 0) + 1
     return found
 
 

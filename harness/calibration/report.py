@@ -79,10 +79,11 @@ can only take verdicts away. A two-sided 98% interval leaves 1% beyond each end:
 nominal rate of a false `supported`, and between 0.9 and 1 the most to be expected of a sound interval.
 
 Chapter 4 is of another sort: an identity holds on every prompt there is, or not at all, and what can be missed is one
-that fails on prompts that were not drawn. One off on 1% of prompts passes 120 of them with a chance of 0.99^120 = 30%,
-and the 360 of three seeds with 3%. Models of chapter 6, and matched nulls, are all measured by the engine, on a draw of
-the suite. A matched null holds a planted model's numbers in random places; what is true of its blocks and heads is
-read from three further draws.
+that breaks on prompts that were not drawn. Its verdict says what it cannot exclude: where none of 150 templates breaks
+it, a break on 3% of templates. An identity that breaks more rarely makes neither verdict false: it stands below,
+without a rate. Models of chapter 6, and matched nulls, are all measured by the engine, on a draw of the suite. A
+matched null holds a planted model's numbers in random places; what is true of its blocks and heads is read from three
+further draws.
 """
 
 
@@ -352,15 +353,17 @@ def _without_axis(results: Mapping[str, Any]) -> str:
 
 
 def _without_truth(results: Mapping[str, Any]) -> str:
-    """Cards of which it is not known whether they are true of a null."""
+    """What may or may not be true of a null, and identities that break too rarely to be false."""
     found = results["without_truth"]
     if not found:
         return ""
     verdicts = ("supported", "refuted", "inconclusive", "invalid")
     rows = [[card, *(str(counts.get(v, 0)) for v in verdicts)] for card, counts in sorted(found.items())]
     text = (
-        "## Parts of the mechanism on matched nulls\n\nOne by one they may be true of a null: the constant that a "
-        "planted model's norm rests on is scattered with the rest, and some MLP then writes a large number that "
-        "nothing reads. The whole of them is not, and stands above as a false card.\n"
+        "## Neither true nor false\n\nOne by one the parts of the mechanism may be true of a matched null: the "
+        "constant that a planted model's norm rests on is scattered with the rest, and some MLP then writes a large "
+        "number that nothing reads. The whole of them is not, and stands above as a false card. Identities here break "
+        "on fewer templates than their verdict says it cannot exclude: `supported` says no more than is so, `refuted` "
+        "has seen a break.\n"
     )
     return text + "\n" + _table(["card", *(f"{v} (models)" for v in verdicts)], rows, 1)

@@ -247,6 +247,9 @@ def test_directions_that_cannot_be_compared(name):
 # WholePatchIsOtherRun
 
 
+LEFT_OPEN = " None of 60 templates breaks it: at most 7.4% of templates like these do (98% interval)."
+
+
 @pytest.mark.parametrize(
     ("metric", "name", "off", "verdict"),
     [
@@ -267,7 +270,7 @@ def test_what_is_said_of_the_whole_patch(metric, name, off, verdict):
     assert found.sentence == (
         f"An identity, not a statistic: over 2880 cells the largest difference from the run it was taken from is "
         f"{abs(off):.3g} nats, in {metric} of '{probe}' in {name} on '{given[name].prompts[17].text}'; 0.000977 is "
-        "allowed."
+        f"allowed.{LEFT_OPEN if verdict is SUPPORTED else ''}"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.edits import erase, skip
-from harness.effects import pool
+from harness.effects import Effects, pool
 from harness.mechanism import MechanismEdit
 from harness.verdicts.criteria import (
     CellWithin,
@@ -592,6 +592,13 @@ def test_a_number_that_is_not_finite_is_said_with_its_cell():
         assert sentence == (wanted.replace("2 of 480", "1 of 120") if one_row else wanted)
 
 
+def left_open(effects: Effects, verdict: Verdict) -> str:
+    """What an identity says that holds: with no break on n templates, 1 - 0.01^(1/n) of templates may break it."""
+    n = len({(prompt.family, prompt.template) for prompt in effects.prompts})
+    most = f"at most {1 - 0.01 ** (1 / n):.1%} of templates like these do (98% interval)"
+    return f" None of {n} templates breaks it: {most}." if verdict is Verdict.SUPPORTED else ""
+
+
 def test_an_identity_is_said_with_its_worst_cell():
     sweep = profile([0.0, 0.0, 0.0], noise=0.0)["layer_sweep"]
     sweep = with_value(sweep, "kl_nats", 1, 5, -0.25)
@@ -601,7 +608,7 @@ def test_an_identity_is_said_with_its_worst_cell():
         assert finding.verdict is verdict, "a value at the limit is allowed"
         assert finding.sentence == (
             "An identity, not a statistic: over 360 cells the largest |kl_nats| is 0.25 nats, at 'skip L1' on the "
-            f"prompt {sweep.prompts[5].text!r}; {at_most:g} is allowed."
+            f"prompt {sweep.prompts[5].text!r}; {at_most:g} is allowed." + left_open(sweep, verdict)
         )
 
 
@@ -619,6 +626,7 @@ def test_erasures_are_said_with_the_comparison_that_differs_most():
         assert finding.sentence == (
             "An identity, not a statistic: over 4 comparisons on every prompt the largest difference is 0.25 nats, in "
             f"answer_logprob of 'erase L0-L2' against L2 alone; {tolerance:g} is allowed."
+            + left_open(sets, verdict)
         )
 
 

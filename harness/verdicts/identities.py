@@ -1,4 +1,4 @@
-"""Judging identities: they hold on every prompt or they do not; no statistics are involved."""
+"""Judging identities: they hold on every prompt or they do not. Of prompts that were not asked a bound is told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from harness.edits import Edit, Exit
 from harness.statistics.estimate import format_number, unit_of
 from harness.verdicts.cell_criteria import SameAsDeepest, WorstCase
 from harness.verdicts.reading import Measured, Rows, invalid
+from harness.verdicts.reserve import say_reserve
 from harness.verdicts.selectors import Sets, Singles
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
@@ -25,7 +26,8 @@ def judge_worst_case(criterion: WorstCase, measured: Measured) -> Finding:
         sentence=f"An identity, not a statistic: over {rows.values.size} cells the "
         f"largest |{rows.metric}| is "
         f"{format_number(worst)} {unit_of(rows.metric)}, at '{rows.probes[probe]}' on the prompt "
-        f"{rows.prompts[prompt].text!r}; {format_number(criterion.at_most)} is allowed.",
+        f"{rows.prompts[prompt].text!r}; {format_number(criterion.at_most)} is allowed."
+        f"{' ' + say_reserve(rows.prompts) if holds else ''}",
     )
 
 
@@ -52,11 +54,13 @@ def judge_same_as_deepest(criterion: SameAsDeepest, measured: Measured) -> Findi
             count += 1
             if gap > worst:
                 worst, where = gap, f"{metric} of '{probe}' against L{layer} alone"
+    holds = worst <= criterion.tolerance_nats
     return Finding(
-        verdict=Verdict.SUPPORTED if worst <= criterion.tolerance_nats else Verdict.REFUTED,
+        verdict=Verdict.SUPPORTED if holds else Verdict.REFUTED,
         sentence=f"An identity, not a statistic: over {count} comparisons on every prompt "
         "the largest difference is "
-        f"{format_number(worst)} nats, in {where}; {format_number(criterion.tolerance_nats)} is allowed.",
+        f"{format_number(worst)} nats, in {where}; {format_number(criterion.tolerance_nats)} is allowed."
+        f"{' ' + say_reserve(sets.prompts) if holds else ''}",
     )
 
 

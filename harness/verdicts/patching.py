@@ -29,6 +29,7 @@ from harness.verdicts.patching_criteria import (
     WholePatchIsOtherRun,
 )
 from harness.verdicts.reading import Measured, Rows, invalid, say_p
+from harness.verdicts.reserve import say_reserve
 from harness.verdicts.selectors import Patched
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
@@ -125,10 +126,12 @@ def judge_whole_patch(criterion: WholePatchIsOtherRun, measured: Measured) -> Fi
             if gap.max() > worst:
                 worst = float(gap.max())
                 where = f"{metric} of '{probe}' in {name} on {table.prompts[int(gap.argmax())].text!r}"
+    holds = worst <= criterion.tolerance_nats
     return Finding(
-        verdict=Verdict.SUPPORTED if worst <= criterion.tolerance_nats else Verdict.REFUTED,
+        verdict=Verdict.SUPPORTED if holds else Verdict.REFUTED,
         sentence=f"An identity, not a statistic: over {count} cells the largest difference from the run it was taken "
-        f"from is {format_number(worst)} nats, in {where}; {format_number(criterion.tolerance_nats)} is allowed.",
+        f"from is {format_number(worst)} nats, in {where}; {format_number(criterion.tolerance_nats)} is allowed."
+        f"{' ' + say_reserve(tables[DENOISING].prompts) if holds else ''}",
     )
 
 

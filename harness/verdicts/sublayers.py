@@ -24,6 +24,7 @@ from harness.verdicts.agreement import (
 from harness.verdicts.criterion import ProfileOf
 from harness.verdicts.deciding import decide
 from harness.verdicts.reading import Measured, Profile, invalid, say_p
+from harness.verdicts.reserve import say_reserve
 from harness.verdicts.selectors import Sublayer
 from harness.verdicts.sublayer_criteria import EffectOrder, RankAgreement, SameEffect, TopLead, TopOverlap
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
@@ -127,7 +128,7 @@ def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
     return Finding(
         verdict=Verdict.SUPPORTED if holds else Verdict.REFUTED,
         sentence=f"An identity, not a statistic: over {count} comparisons the largest difference is "
-        f"{format_number(worst)} nats, between {where}.",
+        f"{format_number(worst)} nats, between {where}.{' ' + say_reserve(first.prompts) if holds else ''}",
     )
 
 
