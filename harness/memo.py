@@ -9,16 +9,19 @@ replaced. It is no evidence, and can be had again at any time: a clone brings th
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import platform
 import re
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,14 +176,15 @@ def asked_of(claims: Sequence[Claim], protocol: Protocol) -> str:
 def code_of(claims: Sequence[Claim], protocol: Protocol) -> tuple[Path, ...]:
     """Files that define the types of what is judged under this protocol, beside `deciding_files`.
 
-    A chapter's own file is one only where it defines a criterion, or a part of one; its sentences then count too.
-    Raises OSError or TypeError for a type that comes from no file.
+    A chapter's own file is one only where it defines a criterion, or a part of one, with all that it imports of the
+    same project; its sentences then count too. Raises OSError or TypeError for a type that comes from no file.
     """
     types: set[type] = set()
     for claim in claims:
         types |= {type(claim), *_types((claim.criteria.get(protocol), claim.presupposes))}
-    files = {_place(base) for kind in types for base in kind.__mro__}
-    return tuple(sorted(path for path in files if path is not None and path not in deciding_files()))
+    places = {_place(base) for kind in types for base in kind.__mro__}
+    own = [path for path in places if path is not None and path not in deciding_files()]
+    return tuple(sorted({path for place in own for path in _with_helpers(place)}))
 
 
 def _types(value: Any) -> Iterator[type]:
@@ -201,6 +205,42 @@ def _place(kind: type) -> Path | None:
     """The file of a class; None where it is Python's own."""
     own = kind.__module__.partition(".")[0] in sys.stdlib_module_names
     return None if own else Path(inspect.getfile(kind))
+
+
+@cache
+def _with_helpers(file: Path) -> frozenset[Path]:
+    """A file that does not decide everywhere, and the files that it imports and they import; no library's."""
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path not in deciding_files() and not _is_library(path):
+            found.add(path)
+            waiting += _imported_files(path)
+    return frozenset(found)
+
+
+def _imported_files(path: Path) -> Iterator[Path]:
+    """The files of the modules that a file imports, inside functions too."""
+    packages = [
+        m.__package__ for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(path)
+    ]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            names = [module, *(f"{module.removesuffix('.')}.{alias.name}" for alias in node.names)]
+        for name in names:
+            with suppress(ImportError, ValueError, AttributeError):  # a name in a module is no module
+                spec = find_spec(name, packages[0] if packages else None)
+                if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+                    yield Path(spec.origin)
+
+
+def _is_library(path: Path) -> bool:
+    return any(path.is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 
 
 def judgement_to_json(judgement: Judgement) -> dict[str, Any]:

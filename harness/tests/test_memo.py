@@ -299,10 +299,13 @@ class HubAnywhere(HubIs):
 
     @property
     def experiments(self):
-        return ("layer_sets",)
+        from {helper} import TABLE
+        return (TABLE,)
 """
+HELPER = 'TABLE = "layer_sets"\n'
 PARTS = """
 from dataclasses import dataclass
+import numpy
 
 @dataclass(frozen=True)
 class Margin:
@@ -312,16 +315,17 @@ class Margin:
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A chapter's own criterion, and a part of it from another file: as modules, and where they stand."""
+    """A chapter's own criterion, a part of it from another file, what it calls in a third; and where they stand."""
     monkeypatch.syspath_prepend(tmp_path)
-    names = {"parts": f"parts_{tmp_path.name}", "own": f"own_{tmp_path.name}"}
+    names = {name: f"{name}_{tmp_path.name}" for name in ("parts", "helper", "own")}
     files = {name: tmp_path / f"{module}.py" for name, module in names.items()}
     files["parts"].write_text(PARTS)
-    files["own"].write_text(OWN.format(parts=names["parts"]))
+    files["helper"].write_text(HELPER)
+    files["own"].write_text(OWN.format(parts=names["parts"], helper=names["helper"]))
     criterion = importlib.import_module(names["own"]).HubAnywhere(layer=2, rationale="r")
     yield criterion, files
     for name in names.values():
-        del sys.modules[name]
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +336,7 @@ def own(tmp_path, monkeypatch):
         lambda own: replace(CLAIM, criteria={Protocol.SOUND: (Not(criterion=own),)}),
     ],
 )
-@pytest.mark.parametrize("changed", ["own", "parts"])
+@pytest.mark.parametrize("changed", ["own", "parts", "helper"])
 def test_changed_code_of_a_chapter_s_own_criterion_asks_again(ask, own, asked, changed):
     criterion, files = own
     claim = asked(criterion)
@@ -340,9 +344,7 @@ def test_changed_code_of_a_chapter_s_own_criterion_asks_again(ask, own, asked, c
     for _ in range(2):
         ask(code=code_of([claim], Protocol.SOUND))
     assert ask.answered == 1
-    files[changed].write_text(
-        files[changed].read_text().replace("layer_sets", "layer_sweep").replace("0.1", "0.2")
-    )
+    files[changed].write_text(files[changed].read_text() + "OTHER = 1\n")
     ask(code=code_of([claim], Protocol.SOUND))
     assert ask.answered == 2
 
