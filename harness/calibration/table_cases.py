@@ -165,14 +165,14 @@ TABLE_CASES: tuple[TableCase, ...] = (
     *_cases(HUB, 50, {"hub-exists": blocks.hub}),
     *_cases(
         SKIP,
-        20,
+        36,
         dict.fromkeys(("audit-skip", "every-layer-necessary", "skip-all-scales"), positions.bounded),
     ),
-    *_cases(EXIT, 50, {"early-exit-fails-everywhere": positions.bounded}),
+    *_cases(EXIT, 80, {"early-exit-fails-everywhere": positions.bounded}),
     *_cases(HEADS, 25, dict.fromkeys(("head-none-moves-a-nat", "head-some-matters"), positions.bounded)),
     *_cases(
         SUBLAYERS,
-        12,
+        36,
         {
             "mlp-l0-always-top": blocks.extreme,
             "mlp-outweighs-attention": blocks.ordered,
@@ -182,7 +182,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         SUBLAYERS,
-        12,
+        36,
         {
             "ablation-zero-largest": blocks.zero_largest,
             "ablation-rank-preserved": blocks.same_top_three,
@@ -191,10 +191,10 @@ TABLE_CASES: tuple[TableCase, ...] = (
         },
         least_layers=RANKED,
     ),
-    *_cases(SUBLAYERS, 3, {"ablation-attention-agrees": blocks.agreeing}, least_layers=RANKED),
+    *_cases(SUBLAYERS, 36, {"ablation-attention-agrees": blocks.agreeing}, least_layers=RANKED),
     *_cases(
         POSITIONS,
-        20,
+        40,
         {
             "position-operators-add-little": positions.bounded,
             "position-late-blocks-last-only": positions.bounded,
@@ -208,7 +208,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         PATCHING,
-        20,
+        36,
         {
             "patching-starts-at-the-subject": positions.recoveries,
             "patching-ends-at-the-last-token": positions.recoveries,
@@ -218,11 +218,11 @@ TABLE_CASES: tuple[TableCase, ...] = (
         RECOVERED_SD,
     ),
     *_cases(
-        PATCHING, 8, {"patching-directions-agree": positions.directions}, RECOVERED_SD, least_layers=RANKED
+        PATCHING, 36, {"patching-directions-agree": positions.directions}, RECOVERED_SD, least_layers=RANKED
     ),
     *_cases(
         STEERING,
-        12,
+        36,
         {
             "steering-facts-raised": steering.raised,
             "steering-facts-rises": steering.rising,
@@ -239,13 +239,13 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         STEERING,
-        3,
+        36,
         {"steering-depth-own-length": steering.falling, "steering-depth-one-length": steering.falling},
         least_layers=RANKED,
     ),
     *_cases(
         KNOCKOUT,
-        25,
+        60,
         {
             "knockout-facts-selective": steering.dropped,
             "knockout-facts-index": steering.dropped,
@@ -254,7 +254,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         ROBUSTNESS,
-        10,
+        36,
         {
             "length-hub-stays": blocks.same_top,
             "length-mlp-stays": blocks.same_top,
@@ -268,7 +268,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         ROBUSTNESS,
-        10,
+        36,
         {
             "length-profile-agrees": blocks.agreeing,
             "wording-profile-agrees": blocks.agreeing,
@@ -278,30 +278,30 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         NORMS,
-        12,
+        36,
         {"adapter-norm-tells-effect": adapters.correlated, "adapter-norm-beyond-depth": adapters.correlated},
         least_layers=RANKED,
         log_sd=adapters.LOG_SD,
     ),
     *_cases(
         NORMS,
-        12,
+        36,
         {"adapter-pasted-effect-rises": adapters.compared},
         log_sd=adapters.LOG_SD,
         protocol=Protocol.PUBLISHED,
     ),
     *_cases(
         NORMS,
-        12,
+        36,
         dict.fromkeys(
             ("adapter-acts-late", "adapter-outweighs-random", "adapter-one-block-little"), adapters.compared
         ),
         log_sd=adapters.LOG_SD,
     ),
-    *_cases(TRANSFER, 14, {"transfer-half-by-the-middle": adapters.reached}, protocol=Protocol.PUBLISHED),
+    *_cases(TRANSFER, 42, {"transfer-half-by-the-middle": adapters.reached}, protocol=Protocol.PUBLISHED),
     *_cases(
         TRANSFER,
-        14,
+        42,
         {
             "transfer-contributions-late": adapters.reached,
             "transfer-one-block-not-enough": adapters.recovered,
@@ -311,10 +311,10 @@ TABLE_CASES: tuple[TableCase, ...] = (
             "transfer-own-prompt-needed": adapters.recovered,
         },
     ),
-    *_cases(TRANSFER, 14, {"transfer-random-donor-inert": donors.inert}, training.GAINED_SD),
+    *_cases(TRANSFER, 42, {"transfer-random-donor-inert": donors.inert}, training.GAINED_SD),
     *_cases(
         TRAINED,
-        10,
+        48,
         {
             "training-raises-json": training.raised,
             "training-raises-each-skill": training.raised,
@@ -327,28 +327,28 @@ TABLE_CASES: tuple[TableCase, ...] = (
         },
         training.GAINED_SD,
     ),
-    *_cases(TRAINED, 10, {"training-skills-differ-in-layers": training.differing}, least_layers=RANKED),
+    *_cases(TRAINED, 48, {"training-skills-differ-in-layers": training.differing}, least_layers=RANKED),
     *_cases(
         SWEEPS,
-        28,
+        80,
         dict.fromkeys(("lora-o-alone-suffices", "lora-half-the-rank-suffices"), training.outdone),
         training.GAINED_SD,
     ),
     *_cases(
         SWEEPS,
-        14,
+        60,
         {"lora-doubling-adds-little": training.stepping, "lora-o-outdoes-q": training.stepping},
         training.GAINED_SD,
     ),
     *_cases(
         SWEEPS,
-        14,
+        60,
         {"lora-rank-spreads-mlps": adapters.spread_out, "lora-rank-spreads-blocks": adapters.spread_out},
         log_sd=adapters.LOG_SD,
     ),
     *_cases(
         SETS,
-        14,
+        60,
         dict.fromkeys(
             (
                 "sets-map-beats-random",
@@ -362,16 +362,16 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         DEOBFUSCATION,
-        26,
+        60,
         dict.fromkeys(
             ("deobfuscation-spares-the-others", "deobfuscation-random-update-inert"), training.raised
         ),
         training.GAINED_SD,
     ),
-    *_cases(STEPS, 18, {"training-most-by-step-10": training.outdone}, training.GAINED_SD),
+    *_cases(STEPS, 60, {"training-most-by-step-10": training.outdone}, training.GAINED_SD),
     *_cases(
         STEPS,
-        18,
+        60,
         {"training-profile-was-there": training.ranked, "training-top-was-there": training.sharing_top},
         least_layers=RANKED,
     ),
