@@ -86,6 +86,13 @@ def test_each_training_must_say_as_much(
     assert found.p_value == pytest.approx(p)
 
 
+@pytest.mark.parametrize(("value", "other"), [(0.75, 0.25), (0.25, 0.75)])
+def test_trainings_that_say_nothing_else_are_not_told_to_disagree(value: float, other: float) -> None:
+    found = judge_least([trained(value, value, value=value, other=other, others=100)], 0.5, "Spearman")
+    assert (found.verdict, found.p_value) == (Verdict.INCONCLUSIVE, pytest.approx(0.202))
+    assert found.sentence.endswith("0.5 is asked for (p = 0.202).")
+
+
 def test_the_least_of_three_pairs_is_told_and_one_of_them_refutes() -> None:
     """Of 999 resamples 3 contradict the second pair, 1 the last: three pairs by its 2 + 2 of 1000."""
     pairs = [
