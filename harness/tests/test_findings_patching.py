@@ -153,6 +153,30 @@ def test_two_directions_that_noise_decides(at_least):
     given = tables(near, near, noise=0.6)
     found = judged(replace(AGREE, at_least=at_least), given)
     assert found.verdict is INCONCLUSIVE, found.sentence
+    both = recovered_here(given)
+    assert 60 < both.clusters.n_prompts < 120
+    found_is(found, both, at_least)
+    assert found.p_value > 0.02
+
+
+@pytest.mark.parametrize("side", [-1e-4, 1e-4])
+def test_two_directions_at_the_edge_that_noise_leaves(side):
+    """Asked for is what noise lowers to an agreement of some resamples, a hair below it or above."""
+    near = {(RESID, Where.LAST, layer): 0.2 + layer / 20 for layer in range(N_LAYERS)}
+    other = {(RESID, Where.LAST, layer): 0.2 + at / 10 for layer, at in enumerate((3, 1, 0, 5, 2, 4))}
+    given = tables(near, other, noise=0.3)
+    both = recovered_here(given)
+    edge = 0.6 + side
+    at_least = float(edge / np.sqrt(np.prod(reliable_here(both))))
+    found = judged(replace(AGREE, at_least=at_least), given)
+    assert found.verdict is INCONCLUSIVE
+    found_is(found, both, at_least)
+    assert found.p_value < 1.0
+    assert ((agree_here(both.draws) >= 0.6 - 1e-4) & (agree_here(both.draws) < 0.6 + 1e-4)).sum() > 100
+
+
+def recovered_here(given):
+    """Both tables' recoveries at the last token, the second turned round, on the pairs that separate in both."""
     rows, on = [], np.ones(120, dtype=bool)
     for name, donor in ((DENOISING, CLEAN), (NOISING, CORRUPT)):
         effects = given[name]
@@ -162,26 +186,34 @@ def test_two_directions_that_noise_decides(at_least):
         at = [effects.row(patched(RESID, layer, donor, Where.LAST)) for layer in range(N_LAYERS)]
         rows.append((gap[at] - own) / (whole - own))
         on &= np.abs(whole - own) >= 1.0
-    assert 60 < on.sum() < 120
     prompts = [p for p, keep in zip(given[DENOISING].prompts, on, strict=True) if keep]
-    both = sample(Clusters.of(prompts), np.vstack(rows)[:, on], "recovery")
-    draws = spearman(both.draws[:, :6], both.draws[:, 6:], decimals=2)
-    value = spearman(both.value[None, :6], both.value[None, 6:], decimals=2)[0]
+    return sample(Clusters.of(prompts), np.vstack(rows)[:, on], "recovery")
+
+
+def agree_here(rows):
+    return spearman(rows[:, :6], rows[:, 6:], decimals=2)
+
+
+def reliable_here(both):
+    reliable = []
+    for half in (slice(6), slice(6, None)):
+        own = np.repeat(both.value[None, half], 999, axis=0)
+        reliable.append(2 - spearman(own, both.draws[:999, half], decimals=2).mean() ** -2)
+    assert 0.1 < min(reliable) < max(reliable) < 1
+    return reliable
+
+
+def found_is(found, both, at_least):
+    draws, value = agree_here(both.draws), agree_here(both.value[None])[0]
     low, high = percentile_interval(draws)
     against = (draws < at_least).sum()
     if value < at_least:  # as they are and mirrored in the observed value, both disattenuated
         high = max(high, min(1.0, 2 * value - low))
-        reliable = []
-        for half in (slice(6), slice(6, None)):
-            own = np.repeat(both.value[None, half], 999, axis=0)
-            reliable.append(2 - spearman(own, both.draws[:999, half], decimals=2).mean() ** -2)
-        edge = at_least * np.sqrt(np.prod(reliable))
-        assert 0.1 < min(reliable) < max(reliable) < 1
+        edge = at_least * np.sqrt(np.prod(reliable_here(both)))
         against = max((draws >= edge).sum(), (2 * value - draws >= edge).sum())
     assert found.estimate.value == pytest.approx(value)
     assert (found.estimate.low, found.estimate.high) == pytest.approx((low, high))
     assert found.p_value == pytest.approx(min(1.0, 2 * (against + 1) / 10_000))
-    assert found.p_value > 0.02
 
 
 def test_directions_are_compared_block_by_block_in_whatever_order_they_were_measured():

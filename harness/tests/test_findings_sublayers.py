@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import integrate, optimize, special
 
 from harness.edits import Stream, patch, skip, zero
 from harness.statistics.bootstrap import sample
@@ -247,6 +248,52 @@ def test_the_overlap_of_the_strongest_layers(at_least, verdict):
     )
     assert found.p_value == pytest.approx(2 * LEAST_P)
     assert found.estimate == exact(2.0, "of the top 3", slack=0.0)
+
+
+def top_kept(correlation, share):
+    """The part of the top of a normal number that is in the top of another: an integral over the first."""
+    edge, spread = special.ndtri(1 - share), np.sqrt(1 - correlation**2)
+    x = np.linspace(edge, edge + 12.0, 20_001)
+    both = integrate.simpson(np.exp(-(x**2) / 2) * special.ndtr((correlation * x - edge) / spread), x=x)
+    return both / np.sqrt(2 * np.pi) / share
+
+
+@pytest.mark.parametrize(
+    ("scatter", "seed", "edge"), [(0.9, 3, 2 - 1e-4), (0.9, 3, 2 + 1e-4), (0.3, 5, None)]
+)
+def test_an_overlap_that_noise_may_have_lowered(scatter, seed, edge):
+    """The bound as far as noise leaves it, a hair below or above two layers that resamples share; then all three."""
+    view = mlps([3.0, 2.8, 2.6, 2.4, 2.2, 2.0], [2.9, 2.5, 2.3, 2.7, 2.1, 2.6], scatter=scatter, seed=seed)
+    a, b = (view.profile_of(of).sampled for of in (MLPS, AT_MEAN))
+
+    def top(x):
+        return np.argsort(np.argsort(-x)) < 3
+
+    value = (top(a.value) & top(b.value)).sum()
+    draws = (top(a.draws) & top(b.draws)).sum(axis=1)
+    reliable = []
+    for one in (a, b):
+        kept = (top(one.value) & top(one.draws[:999])).sum(axis=1).mean() / 3
+        seen = optimize.brentq(lambda c, kept=kept: top_kept(c, 0.5) - kept, 0.01, 1 - 1e-9)
+        reliable.append(top_kept(np.sqrt(2 - 1 / seen**2), 0.5) ** 2)
+    left = np.sqrt(np.prod(reliable))
+    at_least = 3.0 if edge is None else edge / left
+    found = judge_criterion(TopOverlap(profiles=(MLPS, AT_MEAN), at_least=at_least, k=3, **WHY), view)
+    against = max((draws >= at_least * left).sum(), (2 * value - draws >= at_least * left).sum())
+    low, high = np.sort(draws)[[99, -100]]
+    assert value < at_least
+    assert found.verdict is INCONCLUSIVE
+    assert found.p_value == pytest.approx(min(1.0, 2 * (against + 1) / 10_000))
+    assert found.estimate == Estimate(
+        value=value,
+        low=low,
+        high=max(high, min(3, 2 * value - low)),
+        unit="of the top 3",
+        n_prompts=120,
+        n_templates=60,
+    )
+    assert found.estimate.high == 3.0
+    assert found.sentence.endswith(f"{at_least:g} is asked for (p = {found.p_value:.3g}).")
 
 
 def test_profiles_without_a_number_or_of_other_prompts_do_not_agree():

@@ -16,7 +16,7 @@ from harness.protocols import Protocol
 from harness.published import BadFigures, Quantity, UnknownFigure, architecture, read_figures
 from harness.verdicts.arithmetic import judge_arithmetic, judge_figures
 from harness.verdicts.criteria import Arithmetic, HubIs
-from harness.verdicts.expressions import FUNCTIONS, BadExpression, compute
+from harness.verdicts.expressions import FUNCTIONS, BadExpression, compute, number_text
 from harness.verdicts.judging import judge_chapter, raise_for
 from harness.verdicts.verdict import ClaimInconsistent, Verdict
 
@@ -42,6 +42,12 @@ FIGURES = {
         figure("a.ranks", (1.0, 2.0, 4.0)),
         figure("a.norms", (3.0, 12.0, 48.0)),
         figure("a.ties", (5.0, 5.0, 1.0)),
+        figure("a.tied", (5.0, 5.0, 5.0, 1.0, 2.0, 7.0)),
+        figure("a.six", (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
+        figure("a.seven", (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)),
+        figure("a.sixth", {f"L{i}": float(i) for i in range(6)}),
+        figure("a.pi", math.pi),
+        figure("a.long", 3.14159),
     )
 }
 
@@ -181,12 +187,49 @@ def test_what_the_facts_do_not_give_is_not_counted():
         ("top(a.kl)", "L2", "top({L2: 19.11, L22: 15.4, L7: 14.62})"),
         ("bottom(a.kl / a.other)", "L22", "bottom({L2: 9.555, L22: 3.85, L7: 14.62})"),
         ("ranked(a.other, 2)", ("L22", "L2"), "ranked({L7: 1, L2: 2, L22: 4}, 2)"),
+        ("ranked(a.other, 3)", ("L22", "L2", "L7"), "ranked({L7: 1, L2: 2, L22: 4}, 3)"),
+        ("top(a.less)", "L2", "top({L2: 1})"),
+        ("bottom(a.many)", "L0", "bottom({L0: 0, L1: 1, L2: 2, ... of 24})"),
+        ("len(a.sixth)", 6, "len({L0: 0, L1: 1, L2: 2, L3: 3, L4: 4, L5: 5})"),
+        ("len(a.six)", 6, "len([1, 2, 4, 8, 16, 32])"),
+        ("len(a.seven)", 7, "len([1, 2, ... 7 in all ..., 64])"),
+        ("a.many", FIGURES["a.many"].value, "{L23: 23, L22: 22, L21: 21, ... of 24}"),
+        ("abs(a.y - a.x)", 18.61, "abs(0.89 - 19.5)"),
+        ("a.x + (a.y + 1)", 21.39, "19.5 + 0.89 + 1"),
+        ("a.x * (a.y * 2)", 34.71, "19.5 * 0.89 * 2"),
+        ("a.x - a.y * 2", 17.72, "19.5 - 0.89 * 2"),
+        ("a.x / a.minus", -78.0, "19.5 / -0.25"),
+        ("a.x - max(a.minus, -1)", 19.75, "19.5 - -0.25"),
+        ("a.x * max(a.minus, -1)", -4.875, "19.5 * -0.25"),
+        ("a.x / max(a.minus, -1)", -78.0, "19.5 / (-0.25)"),
+        ("max(a.minus, -1) ** 2", 0.0625, "(-0.25) ** 2"),
+        ("max(a.kl) ** 2", 19.11**2, "19.11 ** 2"),
+        ("a.zero ** 2", 0.0, "0 ** 2"),
+        ("(-a.x) ** 2", 380.25, "(-19.5) ** 2"),
+        ("-a.x ** 2", -380.25, "-19.5 ** 2"),
+        ("-a.minus", 0.25, "--0.25"),
+        ("-(a.x + 1)", -20.5, "-(19.5 + 1)"),
     ],
 )
 def test_an_expression_is_computed_and_shown(expression, value, text):
     term = compute(expression, FIGURES)
     assert term.value == (pytest.approx(value) if isinstance(value, float) else value)
     assert term.text == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (344064.0, "344064"),
+        (-1234567.0, "-1234567"),
+        (999_999_999_999_999.0, "999999999999999"),
+        (1e15, "1e+15"),
+        (1.02345678, "1.02346"),
+        (1e-6, "1e-06"),
+    ],
+)
+def test_numbers_have_six_digits_and_whole_ones_all(value, text):
+    assert number_text(value) == text
 
 
 def test_tables_are_paired_by_label_and_not_by_place():
@@ -196,38 +239,87 @@ def test_tables_are_paired_by_label_and_not_by_place():
     assert paired != pytest.approx(statistics.correlation(list(x.values()), list(y.values())))
 
 
+def test_a_table_and_a_list_are_paired_by_place():
+    paired = statistics.correlation([19.11, 15.4, 14.62], [1.0, 2.0, 4.0])
+    assert compute("pearson(a.kl, a.ranks)", FIGURES).value == pytest.approx(paired)
+    assert compute("pearson(a.ranks, a.kl)", FIGURES).value == pytest.approx(paired)
+
+
 def test_ranks_share_ties():
     scipy = pytest.importorskip("scipy.stats")
     found = compute("spearman(a.ties, a.ranks)", FIGURES).value
     assert found == pytest.approx(scipy.spearmanr([5, 5, 1], [1, 2, 4]).statistic)
     assert compute("spearman(a.norms, a.ranks)", FIGURES).value == pytest.approx(1.0)
+    among = scipy.spearmanr(FIGURES["a.tied"].value, FIGURES["a.six"].value).statistic
+    assert compute("spearman(a.tied, a.six)", FIGURES).value == pytest.approx(among)
+
+
+FUNCTIONS_ARE = (
+    "functions: sum, mean, max, min, len, count, distinct, abs, sqrt, "
+    "pearson, spearman, exponent, top, bottom, ranked"
+)
 
 
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("a.x /", "is no Python expression"),
         ("a.x / a.zero", "divides by zero"),
-        ("a.x if a.y else 2", "is not understood; functions: sum"),
-        ("open(a.x)", "is not understood"),
-        ("a.x.real", "a figure is called file.name"),
-        ("a.x + True", "is not understood"),
-        ("a.x > a.y", "is not understood"),
+        ("a.x if a.y else 2", f"'a.x if a.y else 2' is not understood; {FUNCTIONS_ARE}"),
+        ("open(a.x)", f"'open(a.x)' is not understood; {FUNCTIONS_ARE}"),
+        ("a.x + True", f"'True' is not understood; {FUNCTIONS_ARE}"),
+        ("a.x > a.y", f"'a.x > a.y' is not understood; {FUNCTIONS_ARE}"),
+        ("a.x // a.y", f"'a.x // a.y' is not understood; {FUNCTIONS_ARE}"),
+        ("+a.x", f"'+a.x' is not understood; {FUNCTIONS_ARE}"),
+        ("sum(a.kl, key=a.x)", f"'sum(a.kl, key=a.x)' is not understood; {FUNCTIONS_ARE}"),
         ('a.kl["L9"]', "a.kl has no 'L9'"),
         ('a.x["L9"]', "a.x has no 'L9'"),
-        ("a.kl + a.less", "tables of different labels"),
+        ("a.kl + a.less", "tables of different labels: L2, L22, L7 and L2"),
+        ("a.less + a.kl", "tables of different labels: L2 and L2, L22, L7"),
         ("pearson(a.kl, a.less)", "pearson: the two tables have different labels"),
-        ("a.ranks + 1", r"\+ is for numbers and tables"),
+        ("a.ranks + 1", "+ is for numbers and tables, and [1, 2, 4] is neither"),
+        ("1 / a.ranks", "/ is for numbers and tables, and [1, 2, 4] is neither"),
+        ("a.less * top(a.less)", "* is for numbers and tables, and top({L2: 1}) is neither"),
+        ("top(a.less) ** a.less", "** is for numbers and tables, and top({L2: 1}) is neither"),
+        ("-top(a.less)", "- is for numbers and tables, and top({L2: 1}) is neither"),
         ("top(a.ranks)", "top: is for numbers by label"),
         ("sum(a.x)", "sum: is for a list or a table"),
-        ("ranked(a.kl, 9)", "ranked: has 3 labels, not 9"),
-        ("sqrt(a.minus)", "sqrt: "),
-        ("exponent(a.ranks, a.kl, 1)", "exponent: "),
+        ("ranked(a.kl, 4)", "ranked: has 3 labels, not 4"),
+        ("ranked(a.kl, 0)", "ranked: has 3 labels, not 0"),
+        ("ranked(a.kl, a.y)", "ranked: has 3 labels, not 0.89"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(expression, message):
+    for refused in (arithmetic, lambda given: compute(given, FIGURES)):
+        with pytest.raises(BadExpression) as raised:
+            refused(expression)
+        assert str(raised.value) == f"{expression!r}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("a.x /", r"^'a\.x /' is no Python expression: \w"),  # and then in Python's own words
+        ("a.x.real", r"'a\.x\.real': a figure is called file\.name$"),
+        ("sqrt(a.minus)", r"^'sqrt\(a\.minus\)': sqrt: \w"),
+        ("exponent(a.ranks, a.kl, 1)", r"^'exponent\(a\.ranks, a\.kl, 1\)': exponent: \w"),
+    ],
+)
+def test_what_python_refuses_is_refused(expression, message):
     with pytest.raises(BadExpression, match=message):
         arithmetic(expression)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a.xx", "did you mean 'a.x'?"),
+        ("nothing.like_it", "add it to a file of claims/published/, with its source"),
+    ],
+)
+def test_what_is_computed_of_a_figure_that_is_not_there_names_it(name, hint):
+    with pytest.raises(UnknownFigure) as raised:
+        compute(f"{name} / 2", FIGURES)
+    assert str(raised.value) == f"no published figure is called {name!r}: {hint}"
 
 
 def test_no_other_name_can_be_called():
@@ -252,11 +344,22 @@ def test_no_other_name_can_be_called():
         (19.5, 0.0, "<=", Verdict.CONSISTENT),
         (19.49, 0.0, "<=", Verdict.INCONSISTENT),
         (19.0, 0.5, "<=", Verdict.CONSISTENT),
+        (18.99, 0.5, "<=", Verdict.INCONSISTENT),
+        (20.01, 0.5, ">=", Verdict.INCONSISTENT),
     ],
 )
 def test_the_edge_of_the_tolerance_belongs_to_it(claimed, tolerance, relation, verdict):
     asked = arithmetic("a.x", claimed, tolerance=tolerance, relation=relation)
     assert judge_arithmetic(asked).verdict is verdict
+
+
+@pytest.mark.parametrize("relation", ["=", ">=", "<="])
+@pytest.mark.parametrize(
+    ("expression", "tolerance"), [("a.zero", 0.0), ("a.minus", 0.25), ("-a.minus", 0.25)]
+)
+def test_where_zero_is_claimed_its_own_edge_belongs_to_it(expression, tolerance, relation):
+    asked = arithmetic(expression, 0, tolerance=tolerance, relation=relation)
+    assert judge_arithmetic(asked).verdict is Verdict.CONSISTENT
 
 
 def test_binary_fractions_do_not_decide_at_the_edge():
@@ -280,10 +383,21 @@ def test_binary_fractions_do_not_decide_at_the_edge():
             {},
             "a ratio: ranked({L7: 1, L2: 2, L22: 4}, 2) = L22, L2; L2, L22 is claimed.",
         ),
+        ("top(a.less)", "L2", {}, "a ratio: top({L2: 1}) = L2; L2 is claimed."),
+        ("a.x / 7", 2.79, {"tolerance": 0.005}, "a ratio: 19.5 / 7 = 2.786; 2.79 within 0.005 is claimed."),
+        ("a.x + a.y / 7e5", 19.5, {}, "a ratio: 19.5 + 0.89 / 700000 = 19.5000013; 19.5 is claimed."),
+        ("a.x * 5", 98, {}, "a ratio: 19.5 * 5 = 97.5; 98 is claimed."),
+        ("a.x / a.y * 1000", 3, {}, "a ratio: 19.5 / 0.89 * 1000 = 21910; 3 is claimed."),
+        ("a.x / 7 * -4000", 3, {}, "a ratio: 19.5 / 7 * -4000 = -11143; 3 is claimed."),
+        ("a.long", 3, {}, "a ratio: 3.14159; 3 is claimed."),
+        ("a.pi", 3, {}, "a ratio: 3.14159; 3 is claimed."),
     ],
 )
 def test_the_sentence_shows_the_arithmetic(expression, claimed, more, sentence):
-    assert judge_arithmetic(arithmetic(expression, claimed, **more)).sentence == sentence
+    asked = arithmetic(expression, claimed, **more)
+    found = judge_arithmetic(asked)
+    assert (found.sentence, found.criterion) == (sentence, str(asked))
+    assert (found.p_value, found.estimate) == (None, None)
 
 
 def test_an_order_is_right_or_wrong():

@@ -1,5 +1,7 @@
 """Bootstrap intervals: equal to scipy's, of the nominal coverage, and honest where data show no spread."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -381,3 +383,26 @@ def test_summary_holds_every_probe_and_metric_and_no_nan():
     assert low < mean
     lone = summarize(table([skip(0)], {"kl_nats": [1.0]}, families=1, templates=1))
     assert lone[0]["kl_nats"][1:] == [None, None]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_summary_of_what_not_every_row_has_is_over_what_it_has():
+    """The first row has no value, the second on one template alone, the third on some, the fourth on all."""
+    made = table([skip(i) for i in range(4)], {"kl_nats": [1.0] * 4, "train_loss": [1.0] * 4}, noise=0.25)
+    loss = made.metrics["train_loss"].copy()
+    loss[0], loss[1, 2:], loss[2, 30:70] = np.nan, np.nan, np.nan
+    made = replace(made, metrics={**made.metrics, "train_loss": loss})
+    rows = summarize(made)
+    assert [row["probe"] for row in rows] == ["skip L0", "skip L1", "skip L2", "skip L3"]
+    assert rows[0]["train_loss"] == [None, None, None]
+    assert rows[1]["train_loss"] == [pytest.approx(loss[1, :2].mean(), rel=1e-5), None, None]
+    everywhere = np.arange(120)
+    for row, metric, on in (
+        (2, "train_loss", np.r_[everywhere[:30], everywhere[70:]]),
+        (3, "train_loss", everywhere),
+        (0, "kl_nats", everywhere),
+        (3, "kl_nats", everywhere),
+    ):
+        at = Clusters.of([made.prompts[i] for i in on])
+        expected = sample(at, made.metrics[metric][row, on][None], metric).estimate(0)
+        assert rows[row][metric] == pytest.approx([expected.value, expected.low, expected.high], rel=1e-5)
