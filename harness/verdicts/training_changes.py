@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from harness.edits import Exit, format_layers
 from harness.effects import PromptRecord
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, weights_of
+from harness.statistics.bootstrap import ROUNDING, bootstrap_p, percentile_interval, weights_of
 from harness.statistics.clusters import Clusters
 from harness.statistics.correlation import correlations
 from harness.statistics.estimate import ALPHA, Estimate, format_number
@@ -274,6 +274,9 @@ class Change:
         """
         own = self.clusters
         weights = weights_of(pooled)[:resamples, [pooled.templates.index(name) for name in own.templates]]
+        weights = np.where(
+            np.abs(weights) > ROUNDING, weights, 0.0
+        )  # of a template that is not drawn: 0, but rounded
         member = own.family_of == np.arange(len(own.families))[:, None]
         with np.errstate(invalid="ignore", divide="ignore"):
             shares = weights / (weights @ member.T)[:, own.family_of] / len(own.families)
