@@ -79,9 +79,10 @@ can only take verdicts away. A two-sided 98% interval leaves 1% beyond each end:
 nominal rate of a false `supported`, and between 0.9 and 1 the most to be expected of a sound interval.
 
 Chapter 4 is of another sort: an identity holds on every prompt there is, or not at all, and what can be missed is one
-that breaks on prompts that were not drawn. Its verdict says what it cannot exclude: where none of 150 templates breaks
-it, a break on 3% of templates. An identity that breaks more rarely makes neither verdict false: it stands below,
-without a rate. Models of chapter 6, and matched nulls, are all measured by the engine, on a draw of the suite. A
+that breaks on prompts that were not drawn. Its verdict says of how many templates a draw would show a break at most:
+where none of 158 does, of 2.9%. Here it breaks on a share of the prompts, or of the templates with all their prompts.
+One that breaks more rarely than the verdict excludes makes neither verdict false: it stands below, without a rate.
+Models of chapter 6, and matched nulls, are all measured by the engine, on a draw of the suite. A
 matched null holds a planted model's numbers in random places; what is true of its blocks and heads is read from three
 further draws.
 """
@@ -363,7 +364,6 @@ def _without_truth(results: Mapping[str, Any]) -> str:
         "## Neither true nor false\n\nOne by one the parts of the mechanism may be true of a matched null: the "
         "constant that a planted model's norm rests on is scattered with the rest, and some MLP then writes a large "
         "number that nothing reads. The whole of them is not, and stands above as a false card. Identities here break "
-        "on fewer templates than their verdict says it cannot exclude: `supported` says no more than is so, `refuted` "
-        "has seen a break.\n"
+        "more rarely than their verdict excludes: `supported` has seen no break, `refuted` has.\n"
     )
     return text + "\n" + _table(["card", *(f"{v} (models)" for v in verdicts)], rows, 1)

@@ -279,7 +279,10 @@ def test_directions_that_cannot_be_compared(name):
 # WholePatchIsOtherRun
 
 
-LEFT_OPEN = " None of 60 templates breaks it: at most 7.4% of templates like these do (98% interval)."
+LEFT_OPEN = (
+    " None of 60 templates shows a break on the prompts drawn of it: at most 7.4% of templates like these would "
+    "(98% interval)."
+)
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,10 @@ def identical(streams, tolerance=1e-4):
 
 def said_of(count, worst, one, two, text, verdict=SUPPORTED):
     """Of 10 templates: 1 - 0.01^(1/10) = 36.9%."""
-    left_open = " None of 10 templates breaks it: at most 36.9% of templates like these do (98% interval)."
+    left_open = (
+        " None of 10 templates shows a break on the prompts drawn of it: at most 36.9% of templates like these would "
+        "(98% interval)."
+    )
     return (
         f"An identity, not a statistic: over {count} comparisons the largest difference is {worst} nats, "
         f"between '{one}' and '{two}' on '{text} of seed 42'.{left_open if verdict is SUPPORTED else ''}"

@@ -20,7 +20,7 @@ from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
 from harness.verdicts.selectors import Singles
 from harness.verdicts.synthetic import table, with_value
-from harness.verdicts.training_changes import RESAMPLES_OF_RANKS
+from harness.verdicts.training_changes import RESAMPLES_OF_RANKS, Change
 from harness.verdicts.training_selectors import Under
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
@@ -443,3 +443,21 @@ def test_states_are_invalid_by_name_and_one_training_compares_with_none() -> Non
     assert told(judge(differ(), *broken, n_layers=LAYERS)) == (INVALID, whole, None)
     whole = "Only seed 1 was measured: trainings are compared over two seeds at least."
     assert told(judge(differ(), made[1], n_layers=LAYERS)) == (INCONCLUSIVE, whole, 1.0)
+
+
+@pytest.mark.parametrize("templates", [5, 10, 14, 20])
+def test_where_none_of_a_family_s_templates_is_drawn_there_is_no_mean(templates):
+    """The weight of a template that is not drawn is 0 up to rounding, which a share of it would blow up."""
+    prompts = states({None: [1.0]}, templates=templates, families=("a", "b", "c")).prompts
+    pooled = Clusters.of(prompts)
+    few = tuple(prompt for prompt in prompts if prompt.template in {p.template for p in prompts[:2]})
+    drawn = Change(values=np.ones((2, len(few))), prompts=few, metric="kl_nats").drawn_with(pooled, 2_000)
+    own = Clusters.of(few)
+    counted = np.rint(weights_of(pooled)[:2_000] * 3 * templates * (templates - 1)).astype(int)
+    own_counts = counted[:, [pooled.templates.index(name) for name in own.templates]]
+    absent = np.array([[not row[own.family_of == f].any() for f in range(3)] for row in own_counts]).any(
+        axis=1
+    )
+    assert 0 < absent.sum() < 2_000
+    assert np.isnan(drawn[absent]).all()
+    assert drawn[~absent] == pytest.approx(np.ones((int((~absent).sum()), 2)))

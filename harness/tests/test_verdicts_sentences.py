@@ -595,8 +595,9 @@ def test_a_number_that_is_not_finite_is_said_with_its_cell():
 def left_open(effects: Effects, verdict: Verdict) -> str:
     """What an identity says that holds: with no break on n templates, 1 - 0.01^(1/n) of templates may break it."""
     n = len({(prompt.family, prompt.template) for prompt in effects.prompts})
-    most = f"at most {1 - 0.01 ** (1 / n):.1%} of templates like these do (98% interval)"
-    return f" None of {n} templates breaks it: {most}." if verdict is Verdict.SUPPORTED else ""
+    most = f"at most {1 - 0.01 ** (1 / n):.1%} of templates like these would (98% interval)"
+    none = f" None of {n} templates shows a break on the prompts drawn of it"
+    return f"{none}: {most}." if verdict is Verdict.SUPPORTED else ""
 
 
 def test_an_identity_is_said_with_its_worst_cell():

@@ -18,6 +18,13 @@ def largest_share(n: int) -> float:
 
 
 def say_reserve(prompts: Sequence[PromptRecord]) -> str:
-    """A sentence on prompts that all keep an identity. Templates count, as prompts of one may break it together."""
+    """A sentence on prompts that all keep an identity: of how many templates a draw like this one would show a break.
+
+    Templates count, as prompts of one may break it together. A template that breaks on some of its prompts alone may
+    not show it in the few that are drawn of it.
+    """
     n = len(Clusters.of(prompts).templates)
-    return f"None of {n} templates breaks it: at most {largest_share(n):.1%} of templates like these do (98% interval)."
+    return (
+        f"None of {n} templates shows a break on the prompts drawn of it: at most {largest_share(n):.1%} of templates "
+        "like these would (98% interval)."
+    )
