@@ -314,7 +314,7 @@ def test_a_constant_is_one_number_a_training(values, problem, on):
     tables = [made(probes, [1.0] * len(probes), [9.0] * len(probes), seed=seed) for seed in (1, 2)]
     metrics = tables[0].metrics
     own = np.array([values, [1e3] * 4][: len(probes)])
-    tables[0] = replace(tables[0], metrics={**metrics, "factor_norm": own})
+    tables[0] = replace(tables[0], metrics={**metrics, "factor_norm": own, "kl_nats": own})
     series = read(of(on, metric="factor_norm"), *tables, n_layers=2)
     said = "factor_norm differs between prompts of seed 1: it is a number of the adapter"
     assert series.problem == (said if problem else None)
@@ -425,12 +425,12 @@ def test_blocks_that_nobody_asks_about_may_be_missing_but_for_increments():
     assert str(raised.value) == f"'{NAME}' lacks L0 for: {rows}"
     with pytest.raises(MissingEvidence) as raised:
         read(
-            of(On.OFF_UP_TO, BlockSet(layers=(1, 3)), increments=True),
+            of(On.OFF_UP_TO, BlockSet(layers=(0, 1, 3)), increments=True),
             made(rows_of(On.OFF_UP_TO, 2), [1.0, 2.0]),
         )
     assert (
         str(raised.value)
-        == f"'{NAME}' lacks L2, L3 for: the json_schema adapter off from L0 to a block (L1+L3)"
+        == f"'{NAME}' lacks L2, L3 for: the json_schema adapter off from L0 to a block (L0-L1+L3)"
     )
     up_to_there = made(rows_of(On.OFF_UP_TO, 3), [1.0, 3.0, 4.0])
     assert read(of(On.OFF_UP_TO, BlockSet(layers=(0, 2)), increments=True), up_to_there).values.tolist() == [
