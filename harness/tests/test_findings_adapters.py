@@ -104,6 +104,14 @@ def ratio(part=KL_LATE, of=KL_EARLY, **given) -> AdapterRatio:
     return AdapterRatio(part=part, of=of, **WHY, **given)
 
 
+def test_a_ratio_of_shares_is_refused():
+    """Differences of shares are no shares: clipped to 0 and 1, they would lie above every bound."""
+    shares = replace(KL_LATE, metric="answer_match"), replace(KL_EARLY, metric="answer_match")
+    message = "AdapterRatio cannot judge answer_match: a difference of shares is no share"
+    with pytest.raises(MissingEvidence, match=message):
+        judge(ratio(*shares, at_least=1.5), effects([0.4, 0.5]))
+
+
 @pytest.mark.parametrize(
     ("bound", "verdict"),
     [

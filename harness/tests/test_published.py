@@ -209,15 +209,19 @@ def test_what_the_facts_do_not_give_is_not_counted():
         ("-a.x ** 2", -380.25, "-19.5 ** 2"),
         ("-a.minus", 0.25, "--0.25"),
         ("-(a.x + 1)", -20.5, "-(19.5 + 1)"),
-        ("(2 ** 3) ** 2", 64, "(2 ** 3) ** 2"),
-        ("2 ** 3 ** 2", 512, "2 ** (3 ** 2)"),
-        ("-a.less", {"L2": -1.0}, "{L2: -1}"),
     ],
 )
 def test_an_expression_is_computed_and_shown(expression, value, text):
     term = compute(expression, FIGURES)
     assert term.value == (pytest.approx(value) if isinstance(value, float) else value)
     assert term.text == text
+
+
+@pytest.mark.parametrize(("expression", "value"), [("a.x * 1e308", "inf"), ("a.x * 1e308 * 0", "nan")])
+def test_what_is_no_finite_number_is_not_judged(expression, value):
+    with pytest.raises(BadExpression) as raised:
+        judge_arithmetic(arithmetic(expression))
+    assert str(raised.value) == f"{expression!r} is {value}, no finite real number"
 
 
 @pytest.mark.parametrize(
@@ -267,12 +271,6 @@ FUNCTIONS_ARE = (
     ("expression", "message"),
     [
         ("a.x / a.zero", "divides by zero"),
-        ("(a.x * 0 + 1e308) ** 2", "1e+308 ** 2 is no finite real number"),
-        ("a.x * 1e308", "19.5 * 1e+308 is no finite real number"),
-        ("a.minus ** 0.5", "-0.25 ** 0.5 is no finite real number"),
-        ("a.less ** 0.5 * 1e308 * 1e308", "1e+308 * 1e+308 is no finite real number"),
-        ("a.x + 9 ** 999", "a number is too large"),
-        ("a.x + 1e999", f"'1e309' is not understood; {FUNCTIONS_ARE}"),
         ("a.x if a.y else 2", f"'a.x if a.y else 2' is not understood; {FUNCTIONS_ARE}"),
         ("open(a.x)", f"'open(a.x)' is not understood; {FUNCTIONS_ARE}"),
         ("a.x + True", f"'True' is not understood; {FUNCTIONS_ARE}"),

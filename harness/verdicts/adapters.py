@@ -59,8 +59,7 @@ def judge_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
             f"{criterion.of} is {format_number(level)} nats: no effect to compare with, where the noise floor of this "
             f"arithmetic is {format_number(part.floor_nats)} nats."
         )
-    beyond = criterion.sign * (rows - criterion.times * whole)
-    excess = sample(Clusters.of(part.prompts), beyond, "")  # no share, even where it is a difference of shares
+    excess = sample(Clusters.of(part.prompts), criterion.sign * (rows - criterion.times * whole), part.metric)
     n = len(rows)
     holds = np.array([min(1.0, 2 * excess.p_above(i, 0.0)) for i in range(n)])
     fails = np.array([min(1.0, 2 * n * excess.p_below(i, 0.0)) for i in range(n)])

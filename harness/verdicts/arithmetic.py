@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from harness.verdicts.arithmetic_criteria import Arithmetic
-from harness.verdicts.expressions import compute, number_text
+from harness.verdicts.expressions import BadExpression, compute, number_text
 from harness.verdicts.verdict import Finding, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ _SLACK = 1e-9
 
 
 def judge_arithmetic(criterion: Arithmetic) -> Finding:
-    """`consistent` where the published figures give what is claimed; the sentence shows the arithmetic."""
+    """`consistent` where the published figures give what is claimed; the sentence shows the arithmetic.
+
+    Raises BadExpression for a number that is not real and finite.
+    """
     term = compute(criterion.expression, criterion.figures)
     value = term.value
+    if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)):
+        raise BadExpression(f"{criterion.expression!r} is {value}, no finite real number")
     if isinstance(value, int | float) and isinstance(criterion.claimed, int | float):
         holds = agrees(criterion, value)
         found = _distinct_from(value, criterion, holds)

@@ -61,8 +61,6 @@ def compute(expression: str, figures: Mapping[str, Quantity]) -> Term:
         raise BadExpression(f"{expression!r}: {error}") from None
     except ZeroDivisionError:
         raise BadExpression(f"{expression!r}: divides by zero") from None
-    except OverflowError:
-        raise BadExpression(f"{expression!r}: a number is too large") from None
 
 
 def number_text(value: float) -> str:
@@ -90,14 +88,10 @@ def _term(node: ast.expr, figures: Mapping[str, Quantity]) -> Term:
             if name not in figures:
                 raise UnknownFigure(name, figures)
             return _shown(figures[name].value)
-        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool) and math.isfinite(
-            number
-        ):
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return _shown(number)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = _term(operand, figures)
-            if isinstance(inner.value, Mapping):
-                return _shown({label: -number for label, number in inner.value.items()})
             return Term(value=-_number(inner, "-"), text=f"-{_in_brackets(inner, 3)}", binds=3)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _combined(_term(left, figures), type(op), _term(right, figures))
@@ -120,28 +114,13 @@ def _combined(left: Term, op: type[ast.operator], right: Term) -> Term:
                 f"tables of different labels: {', '.join(tables[0])} and {', '.join(tables[-1])}"
             )
         return _shown(
-            {
-                label: _real(do, sign, _entry(left, label, sign), _entry(right, label, sign))
-                for label in tables[0]
-            }
+            {label: do(_entry(left, label, sign), _entry(right, label, sign)) for label in tables[0]}
         )
-    value = _real(do, sign, _number(left, sign), _number(right, sign))
-    before = binds + 1 if sign == "**" else binds
-    after = binds if sign in "+*" else binds + 1
+    value = do(_number(left, sign), _number(right, sign))
+    side = binds if sign in "+*" else binds + 1
     return Term(
-        value=value, text=f"{_in_brackets(left, before)} {sign} {_in_brackets(right, after)}", binds=binds
+        value=value, text=f"{_in_brackets(left, binds)} {sign} {_in_brackets(right, side)}", binds=binds
     )
-
-
-def _real(do: Callable[[float, float], float | complex], sign: str, left: float, right: float) -> float:
-    """The result. Raises BadExpression where it is no finite real number."""
-    try:
-        value = do(left, right)
-    except OverflowError:
-        value = math.inf
-    if isinstance(value, complex) or not math.isfinite(value):
-        raise BadExpression(f"{number_text(left)} {sign} {number_text(right)} is no finite real number")
-    return value
 
 
 def _entry(term: Term, label: str, sign: str) -> float:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from harness.claim import Claim
 from harness.protocols import Protocol
+from harness.statistics.estimate import BOUNDED
 from harness.verdicts import (
     adapter_recovery,
     adapter_sets,
@@ -118,7 +119,7 @@ from harness.verdicts.fdr import control_fdr
 from harness.verdicts.reading import Measured, Tables, measured
 from harness.verdicts.resolution import resolved
 from harness.verdicts.screened import limited, limited_joint
-from harness.verdicts.verdict import (
+from harness.verdicts.verdict import (, MissingEvidence
     ClaimInconclusive,
     ClaimInconsistent,
     ClaimRefuted,
@@ -194,6 +195,11 @@ def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
 
 
 def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
+    if isinstance(criterion, AdapterRatio) and criterion.part.metric in BOUNDED:
+        raise MissingEvidence(
+            f"AdapterRatio cannot judge {criterion.part.metric}: a difference of shares is no share, and its bounds are "
+            "those of one; ask for kl_nats or answer_logprob"
+        )
     match criterion:
         case HubIs():
             finding = hub.judge_hub(criterion, view)
