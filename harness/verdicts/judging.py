@@ -119,13 +119,14 @@ from harness.verdicts.fdr import control_fdr
 from harness.verdicts.reading import Measured, Tables, measured
 from harness.verdicts.resolution import resolved
 from harness.verdicts.screened import limited, limited_joint
-from harness.verdicts.verdict import (, MissingEvidence
+from harness.verdicts.verdict import (
     ClaimInconclusive,
     ClaimInconsistent,
     ClaimRefuted,
     Finding,
     InstrumentInvalid,
     Judgement,
+    MissingEvidence,
     Verdict,
     combine,
 )
@@ -197,8 +198,8 @@ def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
 def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
     if isinstance(criterion, AdapterRatio) and criterion.part.metric in BOUNDED:
         raise MissingEvidence(
-            f"AdapterRatio cannot judge {criterion.part.metric}: a difference of shares is no share, and its bounds are "
-            "those of one; ask for kl_nats or answer_logprob"
+            f"AdapterRatio cannot judge {criterion.part.metric}: a difference of shares is no share, and would "
+            "have the bounds of one; ask for kl_nats or answer_logprob"
         )
     match criterion:
         case HubIs():
