@@ -41,8 +41,8 @@ lint: $(STAMP)   ## style, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-report: $(STAMP) ## judge the recorded evidence of every model, write CLAIMS.md and keep the verdicts; loads no model
-	$(BIN)/pytest claims --recorded --report CLAIMS.md --keep-verdicts -q
+report: $(STAMP) ## judge all recorded evidence anew, write CLAIMS.md and keep the verdicts; loads no model
+	$(BIN)/pytest claims --recorded --judge-anew --report CLAIMS.md --keep-verdicts -q
 
 site: $(STAMP)   ## the same as CLAIMS.md as one folder of static HTML, site/; loads no model
 	$(BIN)/pytest claims --recorded --site site -q

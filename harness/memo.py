@@ -16,17 +16,25 @@ import platform
 import re
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.claim import Claim
-from harness.judged import Entry, entry_from_text, entry_to_text, read_judged, write_judged
+from harness.judged import (
+    SUFFIX,
+    UNREADABLE,
+    Entry,
+    entry_from_text,
+    entry_to_text,
+    read_judged,
+    write_judged,
+)
 from harness.protocols import Protocol
 from harness.statistics.estimate import Estimate
 from harness.store import StoreUnwritable, write_atomic
@@ -66,6 +74,8 @@ class Memo:
         self._digests: dict[Path, str] = {}
         self._used: dict[str, str] | None = None
         self._given: dict[str, Entry] = {}
+        self.counts = Counter[str]()
+        """Answers by where they are from: `judged` now, `kept` by an earlier run here, `brought` with the records."""
 
     def remembered(
         self,
@@ -88,8 +98,9 @@ class Memo:
         for entry in self._entries(path, name):
             try:
                 answer = parse(self._believed(entry, asked).answer)
-            except (ValueError, LookupError, TypeError, AttributeError):
+            except (OSError, *UNREADABLE):
                 continue  # of another question, or of another form
+            self.counts["brought" if entry is self._brought_as(name) else "kept"] += name not in self._given
             self._given[name] = entry
             return answer
         outer, self._used = self._used, {}
@@ -100,6 +111,7 @@ class Memo:
             self._used = outer
         text = entry_to_text(Entry(name=name, basis=self._basis, asked=asked, used=used, answer=made))
         entry = entry_from_text(text)
+        self.counts["judged"] += 1
         if any(used.values()) and self._still(
             used, code
         ):  # where nothing is recorded, there is nothing to save
@@ -115,6 +127,21 @@ class Memo:
         """
         return write_judged(folder, self._given.values())
 
+    def say(self) -> str:
+        """Where this session's answers are from; '' where none was asked for."""
+        n = self.counts
+        if not n.total():
+            return ""
+        said = f"{n['judged']} judged now, {n['kept']} by earlier runs here, {n['brought']} before this copy was made"
+        if (
+            self.brought is None
+            or self.anew
+            or self._all_brought
+            or not list(self.brought.glob(f"*{SUFFIX}"))
+        ):
+            return said
+        return f"{said} (what is in {self.brought.name} is of other code or versions: make report)"
+
     def reading(self, path: Path) -> None:
         """To be called before a record is asked for, be it there or not."""
         if self._used is not None:
@@ -126,10 +153,13 @@ class Memo:
             yield self._given[name]
         if self.anew:
             return
-        with suppress(OSError, ValueError, LookupError, TypeError):
+        with suppress(OSError, *UNREADABLE):
             yield entry_from_text(path.read_text(encoding="utf-8"))
-        if self.brought is not None and (entry := self._all_brought.get(name)) is not None:
+        if (entry := self._brought_as(name)) is not None:
             yield entry
+
+    def _brought_as(self, name: str) -> Entry | None:
+        return None if self.brought is None or self.anew else self._all_brought.get(name)
 
     @cached_property
     def _all_brought(self) -> Mapping[str, Entry]:
@@ -209,34 +239,37 @@ def _place(kind: type) -> Path | None:
 
 @cache
 def _with_helpers(file: Path) -> frozenset[Path]:
-    """A file that does not decide everywhere, and the files that it imports and they import; no library's."""
+    """A file that does not decide everywhere, and the files that it imports and they import; of libraries none."""
     found: set[Path] = set()
     waiting = [file]
     while waiting:
         path = waiting.pop()
-        if path not in found and path not in deciding_files() and not _is_library(path):
+        if path not in found and path not in deciding_files():
             found.add(path)
-            waiting += _imported_files(path)
+            waiting += [] if _is_library(path) else [p for p in _imported_files(path) if not _is_library(p)]
     return frozenset(found)
 
 
 def _imported_files(path: Path) -> Iterator[Path]:
-    """The files of the modules that a file imports, inside functions too."""
-    packages = [
-        m.__package__ for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(path)
-    ]
+    """The files of the modules that a file imports, inside functions too, and of their packages. Imports nothing."""
+    roots = [path.parent, *(Path(place or ".").resolve() for place in sys.path)]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            for alias in node.names:
+                yield from _files_of(alias.name, roots)
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            names = [module, *(f"{module.removesuffix('.')}.{alias.name}" for alias in node.names)]
-        for name in names:
-            with suppress(ImportError, ValueError, AttributeError):  # a name in a module is no module
-                spec = find_spec(name, packages[0] if packages else None)
-                if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
-                    yield Path(spec.origin)
+            within = [path.parents[node.level - 1]] if node.level else roots
+            for alias in node.names:
+                yield from _files_of(f"{node.module}.{alias.name}" if node.module else alias.name, within)
+
+
+def _files_of(name: str, roots: Iterable[Path]) -> Iterator[Path]:
+    """The files of a module and of the packages above it, wherever they may stand."""
+    parts = name.split(".")
+    for root in roots:
+        for i in range(len(parts)):
+            place = root.joinpath(*parts[: i + 1])
+            yield from (file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file())
 
 
 def _is_library(path: Path) -> bool:
@@ -276,8 +309,7 @@ def basis(files: Iterable[Path]) -> str:
     for path in files:
         digest.update(f"{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     versions = {name: version(name) for name in _LIBRARIES}
-    python = platform.python_version().rpartition(".")[0]
-    digest.update(repr((python, platform.machine(), versions)).encode())
+    digest.update(repr((platform.machine(), versions)).encode())
     return digest.hexdigest()
 
 

@@ -226,7 +226,7 @@ class Judge:
             f"{what} {claims[0].id} {protocol} {'+'.join(map(str, seeds))}",
             asked_of(claims, protocol),
             lambda: {name: judgement_to_json(judgement) for name, judgement in judge().items()},
-            lambda kept: {name: judgement_from_json(value) for name, value in kept.items()},
+            lambda kept: {claim.id: judgement_from_json(kept[claim.id]) for claim in claims},
             also=code_of(claims, protocol),
         )
 

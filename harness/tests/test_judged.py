@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from harness import memo as module
-from harness.judged import Entry, entry_from_text, entry_to_text, read_judged, write_judged
+from harness.judged import (
+    Entry,
+    _sealed,
+    _unsealed,
+    entry_from_text,
+    entry_to_text,
+    read_judged,
+    write_judged,
+)
 from harness.memo import Memo
 
 ENTRY = Entry(
@@ -167,3 +175,67 @@ def test_what_was_not_asked_for_is_not_kept(brought):
     brought.ask(memo, name="another")
     assert memo.keep(brought.home / "brought") == 1
     assert list(read_judged(brought.home / "brought", memo._basis)) == ["another"]
+
+
+def test_a_file_of_another_form_is_nobody_s_to_replace(tmp_path):
+    mine = {"my_results.jsonl": '{"mine": 1}\n', "m+n.jsonl": "", "notes.jsonl": "\xff"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    write_judged(tmp_path, [ENTRY])
+    assert read_judged(tmp_path, "b") == {"hub": ENTRY}
+    for name, text in mine.items():
+        assert (tmp_path / name).read_text(encoding="latin-1") == text
+
+
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [
+        ({"is": [1.5 * (1 + 1e-13), None]}, {"is": [1.5, None]}),
+        ({"is": [1.5 * (1 + 1e-8), None]}, None),
+        ({"is": [1.5, 0]}, None),
+        ({"is": [1.5]}, None),
+        ({"are": [1.5, None]}, None),
+        ({"is": "1.5"}, None),
+    ],
+)
+def test_what_differs_by_rounding_alone_stays_as_it_was(tmp_path, now, kept):
+    """Of another processor; and whatever the code was whose answer it was."""
+    write_judged(tmp_path, [replace(ENTRY, basis="before")])
+    write_judged(tmp_path, [replace(ENTRY, basis="before", answer=now)])
+    assert read_judged(tmp_path, "before")["hub"].answer == (now if kept is None else kept)
+
+
+def test_another_question_s_answer_does_not_stay(tmp_path):
+    write_judged(tmp_path, [ENTRY])
+    close = {"is": [1.5 * (1 + 1e-13), None]}
+    write_judged(tmp_path, [replace(ENTRY, answer=close, asked="another")])
+    assert read_judged(tmp_path, "b")["hub"].answer == close
+
+
+def test_the_run_says_where_its_answers_are_from(brought, monkeypatch):
+    memo = brought.memo()
+    assert memo.say() == ""
+    brought.ask(memo)
+    brought.ask(memo)
+    brought.ask(memo, name="another")
+    assert memo.say() == "1 judged now, 0 by earlier runs here, 1 before this copy was made"
+    again = brought.memo()
+    brought.ask(again, name="another")
+    assert again.say() == "0 judged now, 1 by earlier runs here, 0 before this copy was made"
+    monkeypatch.setattr(module.platform, "machine", lambda: "other")
+    stale = brought.memo("elsewhere")
+    brought.ask(stale)
+    assert stale.say().endswith("(what is in brought is of other code or versions: make report)")
+
+
+@pytest.mark.parametrize(
+    "forged", [{"used": {"": "x"}}, {"used": []}, {"asked": 1}, {"answer": 5}, {"more": 1}]
+)
+def test_a_sealed_line_of_another_form_is_not_believed(brought, forged):
+    (path,) = (brought.home / "brought").iterdir()
+    first, line, _ = path.read_text().split("\n")
+    path.write_text(
+        f"{first}\n{_sealed(_unsealed(line) | forged)}\n{_sealed({'deep': 1})[:64]} {'[' * 200_000}\n"
+    )
+    assert brought.ask(brought.memo()) == {"is": [1.5, "so", None]}
+    assert brought.answered == 2

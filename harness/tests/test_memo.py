@@ -137,10 +137,9 @@ def test_another_version_of_a_library_asks_again(ask, monkeypatch, library):
     assert ask.answered == 2
 
 
-@pytest.mark.parametrize("what", ["python_version", "machine"])
-def test_another_python_or_processor_asks_again(ask, monkeypatch, what):
+def test_another_processor_asks_again(ask, monkeypatch):
     ask()
-    monkeypatch.setattr(module.platform, what, lambda: "other")
+    monkeypatch.setattr(module.platform, "machine", lambda: "other")
     ask()
     assert ask.answered == 2
 
@@ -347,6 +346,45 @@ def test_changed_code_of_a_chapter_s_own_criterion_asks_again(ask, own, asked, c
     files[changed].write_text(files[changed].read_text() + "OTHER = 1\n")
     ask(code=code_of([claim], Protocol.SOUND))
     assert ask.answered == 2
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A criterion whose module imports, in a function never called, a part of a package that fails on import."""
+    (tmp_path / "pk").mkdir()
+    files = {
+        "pk/__init__.py": "raise RuntimeError('was imported')",
+        "pk/first.py": "from .second import TABLE\nfrom . import third",
+        "pk/second.py": "TABLE = 1",
+        "pk/third.py": "import numpy.linalg, json",
+        "other.py": "",
+        f"own_{tmp_path.name}.py": OWN.replace("from {parts} import Margin", "Margin = int")
+        .replace("Margin()", "1")
+        .replace("from {helper} import TABLE", "import pk.first as f, torch.nn; from pk import no_module"),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module(f"own_{tmp_path.name}").HubAnywhere(layer=2, rationale="r")
+    del sys.modules[f"own_{tmp_path.name}"]
+
+
+def test_what_is_imported_somewhere_counts_and_is_not_imported_for_that(package, tmp_path):
+    found = code_of([replace(CLAIM, presupposes=(package,))], Protocol.SOUND)
+    wanted = {"pk/__init__.py", "pk/first.py", "pk/second.py", "pk/third.py", f"own_{tmp_path.name}.py"}
+    assert {str(path.relative_to(tmp_path)) for path in found} == wanted
+    assert "pk" not in sys.modules
+
+
+def test_a_criterion_of_a_library_counts_itself(own, monkeypatch):
+    criterion, files = own
+    monkeypatch.setattr(module.sysconfig, "get_path", lambda name: str(files["own"].parent))
+    module._with_helpers.cache_clear()
+    assert set(code_of([replace(CLAIM, presupposes=(criterion,))], Protocol.SOUND)) == {
+        files["own"],
+        files["parts"],
+    }
+    module._with_helpers.cache_clear()
 
 
 def test_of_criteria_that_the_harness_has_no_further_file_counts(own):
