@@ -111,10 +111,9 @@ class Memo:
             self._used = outer
         text = entry_to_text(Entry(name=name, basis=self._basis, asked=asked, used=used, answer=made))
         entry = entry_from_text(text)
-        self.counts["judged"] += 1
-        if any(used.values()) and self._still(
-            used, code
-        ):  # where nothing is recorded, there is nothing to save
+        recorded = any(used.values())  # where nothing is, there is nothing to save
+        self.counts["judged"] += recorded
+        if recorded and self._still(used, code):
             self._given[name] = entry
             with suppress(StoreUnwritable):
                 write_atomic(path, text.encode())

@@ -219,6 +219,8 @@ def test_the_run_says_where_its_answers_are_from(brought, monkeypatch):
     brought.ask(memo)
     brought.ask(memo, name="another")
     assert memo.say() == "1 judged now, 0 by earlier runs here, 1 before this copy was made"
+    assert memo.remembered("of nothing recorded", "", lambda: "not run", str) == "not run"
+    assert memo.say().startswith("1 judged now")
     again = brought.memo()
     brought.ask(again, name="another")
     assert again.say() == "0 judged now, 1 by earlier runs here, 0 before this copy was made"
