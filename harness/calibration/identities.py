@@ -152,7 +152,7 @@ IDENTITY_CASES: tuple[Case, ...] = (
         chapter=IDENTITY,
         name="violated",
         targets=(0.01, 0.05, 0.1, 1.0),
-        models=50,
+        models=110,
         cards=tuple(name for name, _ in _CARDS),
         code=(run_identity,),
     ),

@@ -128,14 +128,14 @@ MECHANISM_CASES: tuple[Case, ...] = tuple(
         chapter=MECHANISM,
         name=name,
         targets=(target,),
-        models=100,
+        models=models,
         cards=("massive-*",),
         kinds=kinds,
         code=(run_mechanism,),
         measures=True,
     )
-    for name, target, kinds in (
-        ("writes a massive number", TRUE, ("massive",)),
-        ("writes none", FALSE, ("hub", "null", "random_weights", "copy_head")),
+    for name, target, models, kinds in (
+        ("writes a massive number", TRUE, 100, ("massive",)),
+        ("writes none", FALSE, 350, ("hub", "null", "random_weights", "copy_head")),
     )
 )

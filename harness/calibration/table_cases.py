@@ -245,7 +245,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         KNOCKOUT,
-        60,
+        240,
         {
             "knockout-facts-selective": steering.dropped,
             "knockout-facts-index": steering.dropped,
@@ -327,28 +327,28 @@ TABLE_CASES: tuple[TableCase, ...] = (
         },
         training.GAINED_SD,
     ),
-    *_cases(TRAINED, 48, {"training-skills-differ-in-layers": training.differing}, least_layers=RANKED),
+    *_cases(TRAINED, 96, {"training-skills-differ-in-layers": training.differing}, least_layers=RANKED),
     *_cases(
         SWEEPS,
-        80,
+        320,
         dict.fromkeys(("lora-o-alone-suffices", "lora-half-the-rank-suffices"), training.outdone),
         training.GAINED_SD,
     ),
     *_cases(
         SWEEPS,
-        60,
+        240,
         {"lora-doubling-adds-little": training.stepping, "lora-o-outdoes-q": training.stepping},
         training.GAINED_SD,
     ),
     *_cases(
         SWEEPS,
-        60,
+        240,
         {"lora-rank-spreads-mlps": adapters.spread_out, "lora-rank-spreads-blocks": adapters.spread_out},
         log_sd=adapters.LOG_SD,
     ),
     *_cases(
         SETS,
-        60,
+        180,
         dict.fromkeys(
             (
                 "sets-map-beats-random",
@@ -362,7 +362,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         DEOBFUSCATION,
-        60,
+        480,
         dict.fromkeys(
             ("deobfuscation-spares-the-others", "deobfuscation-random-update-inert"), training.raised
         ),
