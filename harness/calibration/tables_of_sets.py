@@ -1,7 +1,7 @@
 """Made-up tables of the chapter on where an adapter stands (18): what the adapters of several recipes add.
 
 Gains scatter, and differ between trainings, as in `harness.calibration.tables_of_training`; each recipe is trained by
-itself. They are the same on every family.
+itself. They are the same on every family. Recipes that a card does not ask about are in the table as well.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def beating(asked: Asked) -> Population:
         own = asked.target * (criterion.share * float(theirs[least - 1]) + criterion.margin)
         gains |= dict(zip(others, _shuffled(asked, theirs), strict=True))
     gains[criterion.recipe] = own
+    gains |= {name: float(asked.rng.uniform(*OF_OTHERS)) for name in sorted(rows.keys() - gains.keys())}
     n_families = len(names_of_families(asked, criterion.experiment))
     table = {rows[name]: np.full(n_families, gain) for name, gain in gains.items()}
     (whole,) = (p for p in adapted if (p.parts[0].recipe.name, p.parts[0].step) == (ALL_LINEAR, None))

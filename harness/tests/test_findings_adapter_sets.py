@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.adapters.values import Adapted, Kind, Part, Recipe
 from harness.edits import skip
 from harness.effects import pool
+from harness.statistics.estimate import CONFIDENCE
 from harness.verdicts.criteria import RecipeBeats
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
@@ -131,10 +133,51 @@ def test_trainings_that_disagree_decide_nothing():
 
 
 def test_a_training_without_a_lead_does_not_contradict_one() -> None:
-    """As much is enough: the second training adds exactly what the other does."""
-    found = ask(gains(1.5, 1.0), others=OTHERS[:1], seeds=({}, {"own": 1.0}), noise=0.0)
+    """As much is enough: the second training adds exactly what the other does. The table's trainings hardly scatter."""
+    found = ask(gains(1.5, 1.0, 9, 9, 9, 9), others=OTHERS[:1], seeds=({}, {"own": 1.0}), noise=0.0)
     assert found.verdict is SUPPORTED
     assert "is so for 1 of 1 (1, 1 by seed); " in found.sentence
+
+
+def scattered(own: tuple[float, ...], table: dict[str, float], **given: object) -> Finding:
+    seeds = tuple({"own": gain} for gain in own)
+    return ask(table, seeds=seeds, others=OTHERS[:1], noise=0.0, **given)
+
+
+@pytest.mark.parametrize(("share", "theirs"), [(1.0, False), (0.5, False), (0.5, True)])
+@pytest.mark.parametrize("more", [(), (3.0, 0.5)])
+def test_bounds_are_widened_by_how_trainings_scatter(share, theirs, more):
+    """Equal templates: the bounds are Student's, of one share of what is added, with Satterthwaite's freedom."""
+    own, other = (1.9, 2.0, 2.2), 1.0
+    found = scattered(own, gains(0.0, other, *more), share=share, theirs=theirs)
+    squares = np.array([np.mean(own), other, *more]) ** 2
+    freedom = 2 * squares.sum() ** 2 / (squares**2).sum()
+    compared = np.hypot(share * np.mean(own), other) if theirs else np.hypot(np.mean(own), share * other)
+    error = np.sqrt(np.var(own, ddof=1) / squares.sum() / 3) * compared
+    lead = other - share * np.mean(own) if theirs else np.mean(own) - share * other
+    half = stats.t.ppf(1 - (1 - CONFIDENCE) / 2, freedom) * error
+    assert found.estimate.value == pytest.approx(lead)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx(
+        (lead - half, lead + half), abs=0.1 * half
+    )
+
+
+def test_trainings_that_scatter_by_more_than_the_lead_decide_nothing():
+    """All three lead, by 0.1 to 0.9: with those of four adapters that hardly scatter that is enough."""
+    own, table = (1.1, 1.5, 1.9), gains(0.0, 1.0)
+    assert scattered(own, table).verdict is INCONCLUSIVE
+    assert scattered(own, table | dict.fromkeys(OTHERS[1:], 5.0)).verdict is SUPPORTED
+
+
+def test_an_adapter_that_is_not_asked_about_and_not_finite_tells_nothing_of_trainings():
+    own, table = (1.9, 2.0, 2.2), gains(0.0, 1.0)
+    assert scattered(own, {**table, "unfinished": np.nan}).estimate == scattered(own, table).estimate
+
+
+def test_adapters_that_add_nothing_have_no_share_to_scatter_by():
+    seeds = ({"unfinished": 0.0}, {"unfinished": np.nan})
+    found = ask(gains(0.0, 0.0), others=OTHERS[:1], seeds=seeds, noise=0.0, margin=-0.1)
+    assert (found.verdict, found.estimate.low) == (SUPPORTED, pytest.approx(0.1, abs=1e-5))
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,8 @@ def said_of(count, worst, one, two, text, verdict=SUPPORTED, allowed="0.0003"):
     )
     return (
         f"An identity, not a statistic: of {count} comparisons the one furthest beyond its limit, or nearest to it, "
-        f"differs by {worst} nats, where {allowed} is allowed, between '{one}' and '{two}' on '{text} of seed 42'.{left_open if verdict is SUPPORTED else ''}"
+        f"differs by {worst} nats, where {allowed} is allowed, between '{one}' and '{two}' on "
+        f"'{text} of seed 42'.{left_open if verdict is SUPPORTED else ''}"
     )
 
 
@@ -404,7 +405,9 @@ def test_what_is_equal_to_the_bit_is_an_identity_without_any_tolerance(tolerance
     found = judge_criterion(identical(GATED, tolerance), modules(GATED))
     assert (found.verdict, found.sentence) == (
         SUPPORTED,
-        said_of(80, "0", "zero gate L0", "zero up L0", "family00 0 0", allowed="0.0003" if tolerance else "0"),
+        said_of(
+            80, "0", "zero gate L0", "zero up L0", "family00 0 0", allowed="0.0003" if tolerance else "0"
+        ),
     )
 
 

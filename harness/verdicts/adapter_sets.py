@@ -1,4 +1,9 @@
-"""Judging RecipeBeats: one adapter against several others, prompt by prompt."""
+"""Judging RecipeBeats: one adapter against several others, prompt by prompt.
+
+Every seed trains each adapter anew, and one training adds more than another. Bounds count that beside the templates, as
+far as two seeds or more show it: three trainings of one adapter hardly do, those of all adapters of the table together
+do, if it is the same share of what each adds.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from jaxtyping import Float
 
 from harness.adapters.values import Adapted, Kind
 from harness.effects import Effects
-from harness.statistics.bootstrap import sample
+from harness.statistics.bootstrap import Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import format_number
 from harness.statistics.paired import partial_conjunction_p
@@ -26,7 +31,7 @@ DIFFERENCE = "difference"
 def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     """Supported: the lead over enough others is above 0; refuted: over too many it is below (Benjamini & Heller 2008).
 
-    Of several trainings, each must lie on the verdict's side by its own means.
+    Of several trainings, each must lie on the verdict's side by its own means; how they scatter widens the bounds.
     """
     table = measured.table(criterion.experiment)
     rows = _rows(table, criterion.family, criterion.step)
@@ -42,7 +47,8 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     prompts = [table.prompts[i] for i in own]
     metric = criterion.metric
     base = table.baseline[metric][own] if metric == "answer_logprob" else np.zeros(len(own))
-    gains = {name: table.values(metric)[rows[name]][own] - base for name in (criterion.recipe, *others)}
+    every = {name: table.values(metric)[row][own] - base for name, row in rows.items()}
+    gains = {name: every[name] for name in (criterion.recipe, *others)}
     bad = [name for name, values in gains.items() if not np.isfinite(values).all()]
     if bad:
         return invalid(f"under the adapter '{bad[0]}' some {metric} is not finite")
@@ -50,7 +56,12 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     pairs = [(theirs, own) if criterion.theirs else (own, theirs) for own, theirs in pairs]
     leads = np.stack([one - criterion.share * other - criterion.margin for one, other in pairs])
     clusters = Clusters.of(prompts)
-    found = sample(clusters, leads, DIFFERENCE)
+    added = np.stack(list(gains.values()))
+    means = clusters.template_means(added) @ clusters.weights
+    sizes = np.array([1.0, criterion.share] if criterion.theirs else [criterion.share, 1.0])
+    compared = np.hypot(sizes[0] * means[1:], sizes[1] * means[0])
+    trained = seed_means(np.stack([v for v in every.values() if np.isfinite(v).all()]), prompts)
+    found = _with_trainings(sample(clusters, leads, DIFFERENCE), trained, compared)
     n = len(others)
     least = n if criterion.least is None else min(criterion.least, n)
     above = np.array([found.p_above(i, 0.0) for i in range(n)])
@@ -61,19 +72,39 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     verdict, p = decide(holds, fails)
     order = np.argsort(found.value)
     at = int(order[n - least])
-    added = np.stack([gains[name] for name in (criterion.recipe, *others)])
-    means = clusters.template_means(added) @ clusters.weights
     estimate = replace(found.estimate(at), unit=f"{criterion.unit} beyond what is asked".strip())
     seeds = f" ({', '.join(map(str, by_seed))} by seed)" if len(by_seed) > 1 else ""
-    compared = others[0] if n == 1 else f"the {n} others"
+    them = others[0] if n == 1 else f"the {n} others"
     return Finding(
         verdict=verdict,
-        sentence=f"{criterion.recipe} adds {format_number(float(means[0]))}{criterion.unit}, {compared} "
+        sentence=f"{criterion.recipe} adds {format_number(float(means[0]))}{criterion.unit}, {them} "
         f"{_range(means[1:])}. That {criterion.who} adds {criterion.bound} is so for "
         f"{int((found.value >= 0).sum())} of {n}{seeds}; the deciding one, {others[at]}, lies {estimate} ({say_p(p)}).",
         estimate=estimate,
         p_value=p,
     )
+
+
+def _with_trainings(
+    found: Sampled, trained: Float[np.ndarray, "trainings adapters"], compared: Float[np.ndarray, " others"]
+) -> Sampled:
+    """The same means, with bounds for trainings as well as templates; `compared` is the size of what scatters in each.
+
+    `trained` is what each adapter of the table adds in each training. Their variances together, as a share of the
+    squared means, have the degrees of freedom of Satterthwaite (1946), each adapter weighted by its squared mean.
+    """
+    size = trained.mean(axis=0) ** 2
+    if len(trained) < 2 or not size.any():
+        return found
+    share = np.sqrt(trained.var(axis=0, ddof=1).sum() / size.sum())
+    freedom = (len(trained) - 1) * size.sum() ** 2 / (size**2).sum()
+    error = share * compared / np.sqrt(len(trained))
+
+    def pivots() -> Float[np.ndarray, "resamples others"]:
+        t = found.clusters.rng("trainings").standard_t(freedom, size=found.pivots.shape)
+        return np.asarray(found.pivots + error * t)
+
+    return replace(found, pivoted=pivots)
 
 
 def _rows(table: Effects, family: str, step: int | None) -> dict[str, int]:
