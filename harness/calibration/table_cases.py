@@ -245,7 +245,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         KNOCKOUT,
-        240,
+        120,
         {
             "knockout-facts-selective": steering.dropped,
             "knockout-facts-index": steering.dropped,

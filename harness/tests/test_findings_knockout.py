@@ -7,8 +7,10 @@ of two other families' half as much.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,13 @@ import pytest
 
 from harness.effects import Effects, PromptRecord
 from harness.experiments.steering import FACTS, random_directions
-from harness.statistics.bootstrap import RESAMPLES, Sampled, percentile_interval, sample
+from harness.statistics.bootstrap import RESAMPLES, Sampled, sample
 from harness.statistics.clusters import Clusters
-from harness.statistics.estimate import Estimate, format_number
+from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.steering import Direction, Steering
 from harness.verdicts.criteria import FlooredRatio, KnockoutBeatsRandom, KnockoutSelects
 from harness.verdicts.judging import judge_criterion
+from harness.verdicts.knockout import Index
 from harness.verdicts.reading import measured, say_p
 from harness.verdicts.synthetic import steered
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
@@ -305,44 +308,77 @@ def test_a_block_is_one_of_those_that_were_steered() -> None:
 # The index
 
 
-def index_draws() -> np.ndarray:
-    _, own, others = weighed(spread_drop)
-    drops = mean_of(UNEVEN, own, others).draws
-    return np.asarray((drops[:, 0] - drops[:, 1]) / (np.abs(drops[:, 0]) + np.abs(drops[:, 1])))
-
-
 INDEX = SELECTED / (1.25 + 0.1875)
-DRAWN = np.sort(index_draws())
 
 
-def index_said(at_least: float) -> str:
-    value, low, high = map(format_number, (INDEX, *percentile_interval(DRAWN)))
-    return f"Its index is {value} [{low}, {high}], of at least {at_least:g}."
+@cache
+def p_values(at: float) -> tuple[float, float]:
+    """One-sided: that the index of UNEVEN, both of whose drops are losses, lies below `at`, and that it lies above."""
+    _, own, others = weighed(spread_drop)
+    edge = mean_of(UNEVEN, lambda p: (1 - at) * own(p) - (1 + at) * others(p))
+    return edge.p_above(0, 0.0), edge.p_below(0, 0.0)
 
 
-def between(rank: int) -> float:
-    """A bound that `rank` draws of the index lie below."""
-    assert DRAWN[rank - 1] < DRAWN[rank]
-    return float(DRAWN[rank - 1] + DRAWN[rank]) / 2
+def where(wanted: float, side: int) -> float:
+    """The bound at which a p-value is this."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        p = p_values(middle)
+        low, high = (middle, high) if (p[0] < wanted if side == 0 else p[1] > wanted) else (low, middle)
+    return (low + high) / 2
+
+
+def index_of(finding: Finding) -> tuple[float, float, float]:
+    """The index and the ends of its interval, as its last sentence tells them."""
+    said = re.search(r" Its index is (\S+) \[(\S+), (\S+)\], of at least \S+\.$", finding.sentence)
+    assert said is not None, finding.sentence
+    value, low, high = map(float, said.groups())
+    return value, low, high
 
 
 @pytest.mark.parametrize(
-    ("rank", "verdict", "p"),
+    ("side", "share", "verdict"),
     [
-        (49, SUPPORTED, 2 * 50 / 10_000),
-        (149, INCONCLUSIVE, 2 * 150 / 10_000),
-        (RESAMPLES - 59, INCONCLUSIVE, 1.0),  # 0.012 of the two questions
-        (RESAMPLES - 39, REFUTED, 2 * 2 * 40 / 10_000),
+        (0, 0.9 * ALPHA / 2, SUPPORTED),
+        (0, 1.1 * ALPHA / 2, INCONCLUSIVE),
+        (1, 1.1 * ALPHA / 8, INCONCLUSIVE),  # of two questions, two edges and two sides
+        (1, 0.9 * ALPHA / 8, REFUTED),
     ],
 )
-def test_an_index_is_judged_by_its_resamples(rank: int, verdict: Verdict, p: float) -> None:
+def test_an_index_is_judged_by_a_mean_that_is_0_at_its_bound(
+    side: int, share: float, verdict: Verdict
+) -> None:
     """The selectivity is there for sure; that the index fails is one of two questions."""
-    asked = KnockoutSelects(layer=1, at_least=-1.0, index_at_least=between(rank), **WHY)
-    plain = judged(replace(asked, index_at_least=None), UNEVEN)
-    assert plain.verdict is SUPPORTED
-    assert plain.p_value is not None
-    assert plain.p_value < 0.01
-    check(judged(asked, UNEVEN), verdict, f"{plain.sentence} {index_said(between(rank))}", p, plain.estimate)
+    at = where(share, side)
+    asked = KnockoutSelects(layer=1, at_least=-1.0, index_at_least=at, **WHY)
+    plain, found = judged(replace(asked, index_at_least=None), UNEVEN), judged(asked, UNEVEN)
+    assert (plain.verdict, found.verdict) == (SUPPORTED, verdict)
+    p = {SUPPORTED: 2 * p_values(at)[0], REFUTED: 8 * p_values(at)[1]}
+    if verdict in p:
+        assert found.p_value == pytest.approx(p[verdict])
+    assert found.estimate == plain.estimate
+    assert found.sentence.startswith(f"{plain.sentence} Its index is {format_number(INDEX)} [")
+    value, low, high = index_of(found)
+    assert (value, low) == pytest.approx((INDEX, where(ALPHA / 2, 0)), abs=2e-3)
+    assert high == pytest.approx(where(ALPHA / 4, 1), abs=2e-3)
+    assert (low > at) == (verdict is SUPPORTED)
+
+
+@pytest.mark.parametrize("skill", [1.0, -1.0])
+@pytest.mark.parametrize("others", [0.4, -0.4, 2.5, -2.5])
+def test_an_index_lies_on_one_side_of_every_bound_but_its_own(skill: float, others: float) -> None:
+    """Drops without noise, of either sign: it is above what is below it, and below what is above."""
+    records = UNEVEN.prompts[:12]
+    parts = np.array([np.full(12, skill), np.full(12, others)])
+    index = Index(clusters=Clusters.of(records), parts=parts)
+    assert index.value == pytest.approx((skill - others) / (abs(skill) + abs(others)))
+    for at in np.linspace(-0.95, 0.95, 20):
+        below, above = index.p_values(float(at))
+        told, other = (below, above) if at < index.value else (above, below)
+        assert (told <= 2 / (RESAMPLES + 1)) is (other >= 0.5) is True, at
+    low, high = index.interval(at=0.0)
+    assert (low, high) == pytest.approx((index.value, index.value), abs=1e-3)
 
 
 def test_an_index_that_is_there_does_not_settle_a_selectivity() -> None:
@@ -352,16 +388,18 @@ def test_an_index_that_is_there_does_not_settle_a_selectivity() -> None:
     assert plain.p_value is not None
     assert 0.02 < plain.p_value < 1.0
     found = judged(asked, UNEVEN)
-    check(found, INCONCLUSIVE, f"{plain.sentence} {index_said(-0.5)}", plain.p_value, plain.estimate)
+    assert (found.verdict, found.p_value, found.estimate) == (INCONCLUSIVE, plain.p_value, plain.estimate)
+    assert index_of(found)[1] > -0.5
 
 
 def test_a_refuted_selectivity_tells_its_index_too() -> None:
     asked = KnockoutSelects(layer=1, at_least=9.0, index_at_least=0.99, **WHY)
     plain = judged(replace(asked, index_at_least=None), UNEVEN)
     assert plain.verdict is REFUTED
-    check(
-        judged(asked, UNEVEN), REFUTED, f"{plain.sentence} {index_said(0.99)}", plain.p_value, plain.estimate
-    )
+    found = judged(asked, UNEVEN)
+    assert (found.verdict, found.p_value, found.estimate) == (REFUTED, plain.p_value, plain.estimate)
+    assert found.sentence.startswith(f"{plain.sentence} Its index is {format_number(INDEX)} [")
+    assert found.sentence.endswith("], of at least 0.99.")
 
 
 def test_an_index_is_not_refuted_of_some_block() -> None:

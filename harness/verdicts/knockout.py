@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from harness.effects import PromptRecord
-from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
+from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.steering import Direction, Kind, families_of
@@ -37,6 +38,8 @@ MIN_TEMPLATES = 2
 """Of a family that is compared: one template shows no spread."""
 MIN_INDEX_NATS = 0.05
 """Drops that are, both together, surely smaller than this have no index."""
+HALVINGS = 12
+"""Of an index's range, for an end of its interval: to 0.0005."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +136,14 @@ def _with_index(criterion: KnockoutSelects, dropped: np.ndarray, group: Group, f
     if np.quantile(size, ALPHA / 2) < MIN_INDEX_NATS:
         said = f"Its index is undefined: both drops together may be below {MIN_INDEX_NATS:g} nats."
         return replace(finding, verdict=_weaker(finding.verdict), sentence=f"{finding.sentence} {said}")
-    index = (drops[:, 0] - drops[:, 1]) / size
-    low, high = percentile_interval(index)
-    skill, others = _parts(dropped, group)
-    value = (skill - others) / (abs(skill) + abs(others))
+    index = Index(clusters=clusters, parts=group.parts(dropped))
+    low, high = index.interval(at=criterion.index_at_least)
     said = (
-        f"Its index is {format_number(value)} [{format_number(low)}, {format_number(high)}], of at least "
+        f"Its index is {format_number(index.value)} [{format_number(low)}, {format_number(high)}], of at least "
         f"{criterion.index_at_least:g}."
     )
     sentence = f"{finding.sentence} {said}"
-    holds, fails = (
-        min(1.0, 2 * bootstrap_p(beyond))
-        for beyond in (index < criterion.index_at_least, index > criterion.index_at_least)
-    )
+    holds, fails = (min(1.0, 2 * p) for p in index.p_values(criterion.index_at_least))
     if finding.verdict is Verdict.REFUTED:
         return replace(finding, sentence=sentence)
     if fails <= ALPHA / 2 and criterion.layer is not None:
@@ -153,6 +151,53 @@ def _with_index(criterion: KnockoutSelects, dropped: np.ndarray, group: Group, f
     p = max(finding.p_value or 0.0, holds)
     verdict = Verdict.SUPPORTED if p <= ALPHA else Verdict.INCONCLUSIVE
     return replace(finding, verdict=verdict, sentence=sentence, p_value=p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """(skill - others) / (|skill| + |others|) of two mean drops, in [-1, 1].
+
+    It is at least c, for c of 0 or more, where both (1 - c) skill - (1 + c) others and (1 + c) skill - (1 - c) others
+    are; below 0, where one of them is. So it is tested by these two means (Fieller 1954): resamples of the quotient
+    itself, of a dozen templates, find it too often on either side of a bound.
+    """
+
+    clusters: Clusters
+    parts: Float[np.ndarray, "2 prompts"]
+    """Whose means are the drop of the skill and that of the others."""
+
+    @cached_property
+    def value(self) -> float:
+        """Of the observed drops, which are not both 0."""
+        skill, others = (self.clusters.template_means(self.parts) @ self.clusters.weights).tolist()
+        return float((skill - others) / (abs(skill) + abs(others)))
+
+    def p_values(self, at: float) -> tuple[float, float]:
+        """One-sided p-values of 'it lies below `at`' and of 'it lies above'."""
+        skill, others = self.parts
+        edges = np.stack([(1 - at) * skill - (1 + at) * others, (1 + at) * skill - (1 - at) * others])
+        found = sample(self.clusters, edges, NATS)
+        above, below = ([p(i, 0.0) for i in range(2)] for p in (found.p_above, found.p_below))
+        if at < 0.0:
+            return 2 * min(above), max(below)
+        return max(above), 2 * min(below)
+
+    def interval(self, *, at: float) -> tuple[float, float]:
+        """At CONFIDENCE: what neither p-value tells from it. `at` is left out exactly where it is told from it."""
+        low = self._end(-1.0, at, lambda c: 2 * self.p_values(c)[0] <= ALPHA)
+        high = self._end(1.0, at, lambda c: 2 * self.p_values(c)[1] <= ALPHA)
+        return low, high
+
+    def _end(self, limit: float, at: float, told: Callable[[float], bool]) -> float:
+        inside, outside = self.value, limit
+        if min(inside, outside) < at < max(inside, outside):
+            inside, outside = (inside, at) if told(at) else (at, outside)
+        elif not told(outside):
+            return outside
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if told(middle) else (middle, outside)
+        return inside
 
 
 def judge_beats_random(criterion: KnockoutBeatsRandom, measured: Measured) -> Finding:
