@@ -166,7 +166,24 @@ def test_the_report_says_what_is_shown_and_what_is_not() -> None:
         ("10. wrong", "20 of 400", "**missed**"),
     ]
     assert [row[6] for row in shown] == ["1 of 1"] * 3
+    assert "not corrected for their number): c (10): 20 of 400, 5.0% [3.1%, 7.6%].\n" in text
     assert "**Made with other code** or criteria than today's: 1 of 2. few" in text
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "said", "least"),
+    [(57, 60, "1 of 1", "-"), (56, 60, "0 of 1, 1 open", "nowhere, open"), (30, 60, "0 of 1", "nowhere")],
+)
+def test_a_power_below_the_promise_by_chance_is_open(hits: int, n: int, said: str, least: str) -> None:
+    """57 of 60 are 95%; 56 are 93% [84%, 98%]; 30 are 50%."""
+    records = [*_chapter("8. x", 0, 10)[:10], *_chapter("8. x", 0, n)]
+    for i, record in enumerate(records[10:-10]):
+        verdict = "supported" if i < hits else "inconclusive"
+        record["outcomes"][0] |= {"size": 3.0, "redrawn-pooled": [verdict, 0.5]}
+    text = render_markdown(results_of(records[:-10], pool=800, planned=n + 10))
+    (row,) = (line.split(" | ") for line in text.splitlines() if "| redrawn-pooled | 0 of 10 |" in line)
+    assert (row[6], row[7].removesuffix(" |").removeprefix("c: ")) == (said, least)
+    assert "not corrected for their number): none.\n" in text
 
 
 def test_cards_without_a_distance_have_no_bins() -> None:
