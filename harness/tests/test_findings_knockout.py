@@ -24,7 +24,7 @@ from harness.statistics.estimate import ALPHA, Estimate, format_number
 from harness.steering import Direction, Steering
 from harness.verdicts.criteria import FlooredRatio, KnockoutBeatsRandom, KnockoutSelects
 from harness.verdicts.judging import judge_criterion
-from harness.verdicts.knockout import Index
+from harness.verdicts.knockout_index import Index
 from harness.verdicts.reading import measured, say_p
 from harness.verdicts.synthetic import steered
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
