@@ -32,6 +32,8 @@ NONE, WHOLE = Adapted(parts=TRAINED, only=(), against="whole"), Adapted(parts=TR
 LAST, CONTRIBUTION, UP_TO = (AdapterRows(on=on) for on in (On.LAST, On.CONTRIBUTION, On.ONLY_UP_TO))
 OF_ALL = "(8 prompts, 8 templates)"
 MOVED = " 8 of 8 prompts, of 8 templates, are moved by 0.1 nats or more."
+OF_24 = "(24 prompts, 8 templates)"
+MOVED24 = " 24 of 24 prompts, of 8 templates, are moved by 0.1 nats or more."
 
 
 def told(found: Finding) -> tuple[Verdict, str, float | None]:
@@ -133,6 +135,8 @@ def test_each_recovery_without_noise(
         (LAST, "gain", (0, 1), [1.75, 0.5, 0.25], 0.75, "From L0 to L1 the recovery grows by"),
         (LAST, "gain", (1, 2), [1.75, 0.5, 0.25], 0.75, "From L1 to L2 the recovery grows by"),
         (LAST, "gain", (-2, -1), [1.75, 1.5, 0.25], 0.75, "From L1 to L2 the recovery grows by"),
+        (LAST, "gain", (0, 1, 2), [1.75, 1.5, 0.5], 0.75, "From L0 to L2 the recovery grows by"),
+        (LAST, "gain", (1,), [1.75, 0.25, 0.5], 0.75, "From L1 to L1 the recovery grows by"),
         (
             CONTRIBUTION,
             "sum",
@@ -155,13 +159,15 @@ def test_sums_and_gains_without_noise(
     assert found.estimate.value == pytest.approx(value)
 
 
-def test_a_gain_of_blocks_that_the_model_lacks_is_missing() -> None:
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [((2, 3), "L2-L3"), ((1, 2, 3), "L1-L3"), ((3,), "L3"), ((-5, 1), "block -5 from the end, L1")],
+)
+def test_a_gain_of_blocks_that_the_model_lacks_is_missing(blocks: tuple[int, ...], said: str) -> None:
+    asked = recovery(replace(LAST, blocks=BlockSet(layers=blocks)), take="gain", at_least=0.5)
     with pytest.raises(MissingEvidence) as missing:
-        judge_criterion(
-            recovery(replace(LAST, blocks=BlockSet(layers=(2, 3))), take="gain", at_least=0.5),
-            view(rows([1.0] * 3)),
-        )
-    assert str(missing.value) == "the criterion names L2-L3 of a model of 3 layers"
+        judge_criterion(asked, view(rows([1.0] * 3)))
+    assert str(missing.value) == f"the criterion names {said} of a model of 3 layers"
 
 
 def test_a_recovery_with_noise_is_that_of_its_ratio_and_of_the_two_sided_test() -> None:
@@ -193,6 +199,8 @@ def test_a_recovery_with_noise_is_that_of_its_ratio_and_of_the_two_sided_test() 
         ({"at_least": 0.5 + 5e-9}, [1.5, 1.25, 1.0, 0.5], REFUTED, 2 * P, 0.5, "at L2 of 4"),
         ({"at_most": 0.5}, [1.5, 1.25, 1.0, 0.5], SUPPORTED, 2 * P, 0.5, "at L2 of 4"),
         ({"at_most": 0.5 - 5e-9}, [1.5, 1.25, 1.0, 0.5], REFUTED, 2 * P, 0.5, "at L2 of 4"),
+        ({"at_most": 0.5 - 8e-10}, [1.5, 1.25, 1.0, 0.5], SUPPORTED, 2 * P, 0.5, "at L2 of 4"),
+        ({"at_least": 1e-9}, [1.0, 1.25, 1.0, 0.5], SUPPORTED, 2 * P, 0.0, "at L0 of 4"),
         ({"at_least": 0.1, "at_most": 0.2}, [1.5, 1.25, 1.0, 0.5], REFUTED, 4 * P, 0.5, "at L2 of 4"),
         ({"at_least": 0.9}, [1.5, 1.25, 1.01, 1.1], SUPPORTED, 2 * P, 1.0, "in no block"),
         ({"at_most": 0.0}, [0.5, 1.25, 1.5, 1.75], SUPPORTED, 2 * P, 0.0, "at L0 of 4"),
@@ -209,24 +217,60 @@ def test_the_depth_of_a_curve_without_noise(
     assert told(found) == (verdict, whole, pytest.approx(p))
 
 
+@pytest.mark.parametrize(
+    ("left", "value", "where"),
+    [
+        ([1.5, 1.5], 0.0, "at L0 of 2"),  # exactly half
+        ([1.5, 1.5 - 1e-8], 0.5, "at L1 of 2"),
+        ([1.5, 2.5, 1.0, 1.5], 0.5, "at L2 of 4"),
+    ],
+)
+def test_the_depth_of_contributions_without_noise(left: list[float], value: float, where: str) -> None:
+    found = judge_criterion(
+        depth(CONTRIBUTION, at_least=value, at_most=1.0), view(rows(left, what=Graft.CONTRIBUTION))
+    )
+    whole = (
+        f"50% of the recovery of {CONTRIBUTION} is reached {where}: {value:.3g} [{value:.3g}, {value:.3g}] of the "
+        f"depth {OF_ALL} (p < 0.001).{MOVED}"
+    )
+    assert told(found) == (SUPPORTED, whole, pytest.approx(2 * P))
+
+
+def test_a_resample_that_never_reaches_the_level_is_at_the_end() -> None:
+    by = np.array([-0.7, *[0.1] * 7])
+    made = spread(rows([1.5, 1.0]), 2, by)
+    late = np.count_nonzero(weights_of(Clusters.of(made.prompts)) @ by > 1e-6)
+    assert 1_000 < late < 9_000
+    found = judge_criterion(depth(at_most=0.5), view(made))
+    p = min(1.0, 2 * (late + 1) * P)
+    whole = f"50% of the recovery of {LAST} is reached at L1 of 2: 0.5 [0.5, 1] of the depth {OF_ALL} (p = {p:.3g})"
+    assert told(found) == (INCONCLUSIVE, f"{whole}.{MOVED}", pytest.approx(p))
+
+
 def test_contributions_that_sum_to_nothing_have_no_half() -> None:
     whole = f"Over all blocks the contributions recover nothing that half could be of.{MOVED}"
-    for left in ([2.0, 2.0], [1.0, 3.0], [2.5, 2.0]):
+    for left in ([2.0, 2.0], [1.0, 3.0], [2.5, 2.0], [1.0, 2.0, 3.5]):
         found = judge_criterion(depth(CONTRIBUTION, at_least=0.5), view(rows(left, what=Graft.CONTRIBUTION)))
         assert told(found) == (INCONCLUSIVE, whole, 1.0)
 
 
-def some_without(bound: float) -> tuple[Effects, np.ndarray]:
+UNEVEN = np.array([6.0, *[-0.2] * 7])
+
+
+def some_without(first: float, second: float) -> tuple[Effects, np.ndarray]:
     """Contributions that differ between prompts; each resample's depth, NaN where they sum to none."""
-    made = spread(rows([1.5, 1.9], what=Graft.CONTRIBUTION), 2, np.array([6.0, *[-0.2] * 7]) * bound)
+    made = spread(rows([first, second], what=Graft.CONTRIBUTION), 2, UNEVEN)
     brought = made.metrics["kl_nats"][0] - made.metrics["kl_nats"][1:]
     drawn = weights_of(Clusters.of(made.prompts)) @ brought.T
     depths = np.where(drawn[:, 0] >= 0.5 * drawn.sum(axis=1), 0.0, 0.5)
     return made, np.where(drawn.sum(axis=1) > 0.0, depths, np.nan)
 
 
-def test_a_resample_without_contributions_speaks_for_neither_side() -> None:
-    made, draws = some_without(1.0)
+@pytest.mark.parametrize(("first", "second"), [(1.5, 1.9), (2.0, 1.4)])
+def test_a_resample_without_contributions_speaks_for_neither_side(first: float, second: float) -> None:
+    """Where the first brings nothing, no resample's half is before the second."""
+    made, draws = some_without(first, second)
+    assert np.nanmin(draws) == (0.0 if first == 1.5 else 0.5)
     assert 0.02 < np.isnan(draws).mean() < 0.9
     for bound in ({"at_least": 0.0}, {"at_most": 1.0}):
         found = judge_criterion(depth(CONTRIBUTION, **bound), view(made))
@@ -238,17 +282,29 @@ def test_a_resample_without_contributions_speaks_for_neither_side() -> None:
         assert (found.estimate.low, found.estimate.high) == (0.0, 1.0)
 
 
-def both_ways(there: Sequence[float], back: Sequence[float]) -> Effects:
-    """From -3 nats to -1 and back, by these shares of the way."""
+def both_ways(
+    there: Sequence[float],
+    back: Sequence[float],
+    *,
+    what: Graft = Graft.LAST,
+    by: np.ndarray | float = 0.0,
+    seed: int = 42,
+) -> Effects:
+    """From -3 nats to -1 and back, by these shares of the way; the first row back differs from prompt to prompt."""
     n = len(there)
-    probes = [NONE, WHOLE, *(graft(at, Graft.LAST) for at in range(n))]
-    probes += [Adapted(parts=TRAINED, only=(at,), graft=Graft.LAST, into="adapted") for at in range(n)]
+    probes = [NONE, WHOLE, *(graft(at, what) for at in range(n))]
+    probes += [Adapted(parts=TRAINED, only=(at,), graft=what, into="adapted") for at in range(n)]
     means = [-3.0, -1.0, *(-3.0 + 2.0 * x for x in there), *(-1.0 - 2.0 * x for x in back)]
-    return table(probes, {"answer_logprob": means}, noise=0.0, families=["a"], templates=8, prompts=1)
+    given = {"noise": 0.0, "families": ["a"], "templates": 8, "prompts": 1, "seed": seed}
+    return spread(table(probes, {"answer_logprob": means}, **given), n + 2, by * np.ones(8))
+
+
+def later(on: On = On.LAST_BACK, than: On = On.LAST, **bounds: float) -> RecoveryDepth:
+    return depth(AdapterRows(on=on), than=than, metric="answer_logprob", **bounds)
 
 
 @pytest.mark.parametrize(
-    ("back", "bounds", "verdict", "p", "later"),
+    ("back", "bounds", "verdict", "p", "by"),
     [
         ([0.25, 0.25, 0.5, 1.0], {"at_least": 0.25, "at_most": 0.5}, SUPPORTED, 2 * P, "0.25 [0.25, 0.25]"),
         ([0.5, 0.5, 0.5, 1.0], {"at_least": 0.0, "at_most": 0.5}, REFUTED, 4 * P, "-0.25 [-0.25, -0.25]"),
@@ -256,18 +312,35 @@ def both_ways(there: Sequence[float], back: Sequence[float]) -> Effects:
     ],
 )
 def test_there_and_back_without_noise(
-    back: list[float], bounds: dict[str, float], verdict: Verdict, p: float, later: str
+    back: list[float], bounds: dict[str, float], verdict: Verdict, p: float, by: str
 ) -> None:
-    of = AdapterRows(on=On.LAST_BACK)
-    found = judge_criterion(
-        depth(of, than=On.LAST, metric="answer_logprob", **bounds),
-        view(both_ways([0.25, 0.5, 0.75, 1.0], back)),
-    )
+    asked = later(**bounds)
+    found = judge_criterion(asked, view(both_ways([0.25, 0.5, 0.75, 1.0], back)))
     whole = (
-        f"50% of the recovery of the answer's log-probability of {of} is reached later than with it {On.LAST}, by "
-        f"{later} of the depth {OF_ALL} (p < 0.001).{MOVED}"
+        f"50% of the recovery of the answer's log-probability of {asked.rows} is reached later than with it {On.LAST}, "
+        f"by {by} of the depth {OF_ALL} (p < 0.001).{MOVED}"
     )
     assert told(found) == (verdict, whole, pytest.approx(p))
+
+
+def test_resamples_there_and_back_that_are_just_at_a_bound_do_not_fail_it() -> None:
+    """Later by 0 or by -0.5, evenly; a bound as far as rounding from 0 is met there."""
+    made = both_ways([0.25, 0.5], [0.5, 1.0], by=np.array([1.0, -1.0] * 4))
+    found = judge_criterion(later(at_least=1e-9), view(made))
+    assert found.estimate is not None
+    assert (found.estimate.low, found.estimate.high) == (-0.5, 0.0)
+    assert (found.verdict, found.p_value) == (INCONCLUSIVE, pytest.approx(1.0, abs=0.1))
+
+
+def test_a_resample_without_contributions_is_anywhere_there_and_back() -> None:
+    made = both_ways([0.25, 0.25], [0.05, 0.0], what=Graft.CONTRIBUTION, by=-UNEVEN)
+    drawn = weights_of(Clusters.of(made.prompts)) @ UNEVEN
+    without = np.count_nonzero(drawn <= -0.1)
+    assert 200 < without < 9_000
+    found = judge_criterion(later(On.CONTRIBUTION_BACK, On.CONTRIBUTION, at_least=-1.0), view(made))
+    assert found.estimate is not None
+    assert (found.estimate.value, found.estimate.low, found.estimate.high) == (0.0, -1.0, 1.0)
+    assert (found.verdict, found.p_value) == (INCONCLUSIVE, pytest.approx(min(1.0, 2 * (without + 1) * P)))
 
 
 def pair(one: Effects, two: Effects) -> dict[str, Measured]:
@@ -319,6 +392,13 @@ def pair(one: Effects, two: Effects) -> dict[str, Measured]:
             8 * P,
             "0.00 in two: a difference of -0.25 [-0.25, -0.25] {}; 0.5 is allowed, neither before 0.1",
         ),
+        (
+            [1.0, 1.5, 1.0, 0.5],
+            {"within": 0.5, "at_least": 1e-9},
+            SUPPORTED,
+            2 * P,
+            "0.00 in two: a difference of -0.25 [-0.25, -0.25] {}; 0.5 is allowed, neither before 1e-09",
+        ),
     ],
 )
 @pytest.mark.parametrize("more", [8, 10])
@@ -333,6 +413,24 @@ def test_two_depths_without_noise(
         f"{start}{rest.format('of the depth ' + OF_ALL)} (p < 0.001).",
         pytest.approx(p),
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "left", "asked", "ends"),
+    [
+        (1, (1.5, 1.0, 0.5, 0.5), {"within": 0.25}, (-0.5, -0.25)),  # the smaller one is allowed
+        (0, (1.0, 1.5, 0.5, 0.5), {"within": 0.25, "at_least": 1e-9}, (-0.5, 0.0)),
+    ],
+)
+def test_resamples_of_two_depths_that_are_just_at_a_limit_do_not_fail_it(
+    row: int, left: tuple[float, ...], asked: dict[str, float], ends: tuple[float, float]
+) -> None:
+    """The second reaches half at L0, the first there or two blocks on, or one or two."""
+    made = spread(rows(left), row + 1, np.array([1.0, -1.0] * 4))
+    found = judge_joint_criterion(agree(**asked), pair(made, rows([0.5] * 4)))
+    assert found.estimate is not None
+    assert (found.estimate.low, found.estimate.high) == ends
+    assert (found.verdict, found.p_value) == (INCONCLUSIVE, pytest.approx(1.0, abs=0.1))
 
 
 def test_two_depths_of_which_one_cannot_be_read_are_told_by_the_model() -> None:
@@ -358,7 +456,7 @@ def test_two_depths_of_which_one_cannot_be_read_are_told_by_the_model() -> None:
 
 
 def test_two_depths_of_which_resamples_have_none_may_lie_anywhere_apart() -> None:
-    made, draws = some_without(1.0)
+    made, draws = some_without(1.5, 1.9)
     found = judge_joint_criterion(
         agree(CONTRIBUTION, within=0.9), pair(rows([1.0, 1.5], what=Graft.CONTRIBUTION), made)
     )
@@ -449,3 +547,107 @@ def test_trainings_that_disagree_are_told_with_their_own_numbers() -> None:
     for bounds in ({"at_most": 0.25}, {"at_least": 0.0, "at_most": 0.25}):
         found = judge_criterion(depth(**bounds), view(*tables))
         assert found.sentence.endswith(f"(p = 1).{split.format('0, 0.5, 0')}{moved}")
+
+
+def test_a_training_exactly_at_the_bound_says_as_much() -> None:
+    first = replace(LAST, blocks=BlockSet(layers=(0,)))
+    tables = [rows([left, 0.25], seed=seed) for seed, left in ((1, 1.0), (2, 1.5), (3, 1.5))]
+    found = judge_criterion(recovery(first, at_most=0.5), view(*tables))
+    assert found.sentence.endswith(f" at most 0.5 is asked for (p < 0.001).{MOVED24}")
+    assert told(found)[::2] == (SUPPORTED, pytest.approx(2 * P))
+    found = judge_criterion(depth(at_most=0.5), view(*tables))
+    assert found.sentence.endswith(f" 0.5 [0.5, 0.5] of the depth {OF_24} (p < 0.001).{MOVED24}")
+    assert told(found)[::2] == (SUPPORTED, pytest.approx(2 * P))
+
+
+@pytest.mark.parametrize(("one", "two"), [((0.5, 1.5, 0.5), (0.25,) * 3), ((0.25,) * 3, (0.5, 1.5, 0.5))])
+def test_each_block_is_asked_of_each_training(one: tuple[float, ...], two: tuple[float, ...]) -> None:
+    tables = [rows(left, seed=seed) for seed, left in enumerate(zip(one, two, strict=True))]
+    found = judge_criterion(recovery(at_least=0.5), view(*tables))
+    assert told(found)[::2] == (INCONCLUSIVE, 1.0)
+    assert found.sentence.endswith(f" The trainings do not agree; by seed 0.75, 0.25, 0.75.{MOVED24}")
+
+
+def test_a_training_whose_way_is_nothing_says_nothing() -> None:
+    given = {"metric": "answer_logprob", "whole": 0.0}
+    tables = [
+        rows([left], base=base, seed=seed, **given) for seed, left, base in ((1, -1.9, -2.0), (3, -1.9, -2.0))
+    ]
+    tables.insert(1, spread(rows([-1.0], base=0.0, seed=2, **given), 0, np.array([1.0, -1.0] * 4)))
+    asked = recovery(replace(LAST, blocks=BlockSet(layers=(0,))), at_least=0.75, metric="answer_logprob")
+    found = judge_criterion(asked, view(*tables))
+    assert found.sentence.endswith(f" The trainings do not agree; by seed 0.05, nan, 0.05.{MOVED24}")
+    assert told(found)[::2] == (INCONCLUSIVE, 1.0)
+    refuted = judge_criterion(asked, view(*tables[::2]))
+    assert told(refuted)[::2] == (REFUTED, pytest.approx(2 * P))
+
+
+def test_a_training_that_moves_no_prompt_is_told_to_be_none() -> None:
+    found = judge_criterion(
+        depth(at_least=0.5), view(rows([1.5, 1.0], seed=1), rows([0.01, 0.01], base=0.05, seed=2))
+    )
+    assert told(found) == (
+        INCONCLUSIVE,
+        f"50% of the recovery of {LAST} is reached at L1 of 2: 0.5 [0.5, 0.5] of the depth {OF_ALL} (p = 1). The "
+        "trainings do not agree; by seed 0.5, nan. 8 of 16 prompts, of 8 templates, are moved by 0.1 nats or more.",
+        1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict", "p", "split"),
+    [
+        (0.25, SUPPORTED, 2 * P, ""),
+        (0.5, INCONCLUSIVE, 1.0, " The trainings do not agree; by seed 0.25, 0, 0.25."),
+    ],
+)
+def test_there_and_back_in_each_training(second: float, verdict: Verdict, p: float, split: str) -> None:
+    tables = [
+        both_ways([0.0, 0.5, 0.75, 1.0], [0.25, x, 0.75, 1.0], seed=seed)
+        for seed, x in enumerate((0.25, second, 0.25))
+    ]
+    found = judge_criterion(later(at_least=0.25, at_most=0.5), view(*tables))
+    assert told(found)[::2] == (verdict, pytest.approx(p))
+    assert found.sentence.endswith(
+        f"by 0.25 [0.25, 0.25] of the depth {OF_24} ({'p < 0.001' if p < 1 else 'p = 1'}).{split}{MOVED24}"
+    )
+
+
+@pytest.mark.parametrize("probe", [NONE, WHOLE, graft(1, Graft.LAST)])
+def test_a_number_that_is_missing_of_any_row_is_no_measurement(probe: Adapted) -> None:
+    made = rows([-2.0, -1.5], base=-3.0, whole=-1.0, metric="answer_logprob")
+    broken = with_value(made, "answer_logprob", made.probes.index(probe), 2, np.nan)
+    found = judge_criterion(recovery(at_least=0.5, metric="answer_logprob"), view(broken))
+    text = made.prompts[2].text
+    whole = f"Not a measurement: answer_logprob of '{probe}' is nan on the prompt '{text}'; 1 of "
+    n = 16 if probe.graft is not None else 8
+    assert told(found) == (INVALID, f"{whole}{n} values are not finite.", None)
+
+
+EVEN = np.array([1.0, -1.0] * 8)
+
+
+@pytest.mark.parametrize(
+    ("left", "by", "verdict", "worst"),
+    [
+        ((1.1, 1.3), (0.02, 2.0), REFUTED, 0),
+        ((1.3, 1.1), (2.0, 0.02), REFUTED, 1),
+        ((1.05, 1.3), (0.11, 2.0), INCONCLUSIVE, 1),
+        ((0.9, 0.7), (0.5, 2.5), INCONCLUSIVE, 1),
+        ((0.7, 0.9), (2.0, 0.15), INCONCLUSIVE, 0),
+        ((0.5, 0.3), (0.1, 0.1), SUPPORTED, 0),
+    ],
+)
+def test_of_two_recoveries_that_which_decides_is_told(
+    left: tuple[float, float], by: tuple[float, float], verdict: Verdict, worst: int
+) -> None:
+    made = rows(left, templates=16)
+    for row, half in enumerate(by):
+        made = spread(made, row + 1, half * EVEN)
+    pivots = sample(Clusters.of(made.prompts), 1.0 - made.metrics["kl_nats"][1:], "kl_nats").pivots
+    holds = 2 * P * (1 + np.count_nonzero(pivots < NEGLIGIBLE, axis=0))
+    fails = 2 * 2 * P * (1 + np.count_nonzero(pivots > -NEGLIGIBLE, axis=0))
+    found = judge_criterion(recovery(at_least=0.5), view(made))
+    p = min(1.0, float(fails.min() if verdict is REFUTED else holds.max()))
+    assert told(found)[::2] == (verdict, pytest.approx(p))
+    assert found.sentence.startswith(f"At L{worst}, {BY_LAST} {1 - left[worst] / 2:.3g} [")

@@ -59,6 +59,42 @@ def test_a_resample_that_just_agrees_speaks_for_the_claim(
     )
 
 
+@pytest.mark.parametrize(
+    ("bound", "verdict", "p"), [(0.5, Verdict.INCONCLUSIVE, 0.202), (0.625, Verdict.REFUTED, 0.002)]
+)
+def test_a_mirrored_resample_that_just_agrees_speaks_for_the_claim(
+    bound: float, verdict: Verdict, p: float
+) -> None:
+    """A tenth at 0: mirrored in 0.25 they are at 0.5."""
+    found = judge_least([pair(0.25, 0.0, 100)], bound, "Spearman")
+    assert (found.verdict, found.p_value) == (verdict, pytest.approx(p))
+    assert found.sentence == (
+        "Least alike are short and long: 0.25 [0, 0.5] Spearman (3 prompts, 2 templates); "
+        f"{bound} is asked for (p = {p})."
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "verdict", "high", "noise"),
+    [
+        (9, Verdict.REFUTED, 0.25, ""),
+        (10, Verdict.INCONCLUSIVE, 0.4375 / 0.8, " Noise leaves 0.8 of a true agreement."),
+    ],
+)
+def test_what_is_refuted_exactly_at_the_level_is_not_laid_to_noise(
+    others: int, verdict: Verdict, high: float, noise: str
+) -> None:
+    """Of 999 resamples 9 may contradict; what noise leaves of 0.5 is 0.4."""
+    given = replace(pair(0.25, 0.4375, others), reliabilities=(0.8, 0.8))
+    found = judge_least([given], 0.5, "Spearman")
+    p = 2 * (others + 1) / 1000
+    assert (found.verdict, found.p_value) == (verdict, pytest.approx(p))
+    assert found.sentence == (
+        f"Least alike are short and long: 0.25 [0.25, {high:.3g}] Spearman (3 prompts, 2 templates); 0.5 is asked for "
+        f"(p = {p}).{noise}"
+    )
+
+
 def trained(*by_seed: float, value: float = 0.75, other: float = 0.75, others: int = 0) -> Pair:
     return replace(pair(value, other, others), by_seed=by_seed)
 
@@ -204,5 +240,6 @@ def test_what_resamples_keep_is_the_mean_over_the_first_999() -> None:
     tops = [len({3, 4, 5} & set(np.argsort(-draw)[:3].tolist())) for draw in draws[:999]]
     assert kept_by_resamples(value, draws, overlap(3)) == pytest.approx(np.mean(tops) / 3)
     assert kept_by_resamples(value, np.ones((9, 6)), spearman) == 0.0
+    assert kept_by_resamples(value, draws, overlap(0)) == 0.0
     assert overlap(2)(value[None], np.array([[9.0, 0.0, 0.0, 0.0, 7.0, 0.0]])).tolist() == [1.0]
     assert overlap(3)(np.stack([value, -value]), np.stack([value, value])).tolist() == [3.0, 0.0]

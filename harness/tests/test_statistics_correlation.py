@@ -77,6 +77,26 @@ def test_what_is_constant_or_wholly_on_the_line_has_no_correlation(scale):
     assert np.isnan(permutation_p(np.full(9, 0.1), np.arange(9.0), rng))
 
 
+@pytest.mark.filterwarnings("error")
+def test_each_row_is_weighed_by_itself():
+    """Rows of any size side by side, one constant: each as if it were alone."""
+    rows = np.stack([ONE, np.full(6, -0.1), 1e-12 * ONE, -1e12 * ONE, TWO])
+    for given in ({}, {"ranks": True}, {"given": DEPTH}):
+        found = correlations(rows, np.stack([TWO] * 5), **given)
+        alone = correlations(ONE[None], TWO[None], **given)[0]
+        assert found == pytest.approx([alone, np.nan, alone, -alone, 1.0], nan_ok=True)
+
+
+def test_short_floats_are_worked_on_as_long_ones():
+    """Seven float32 tenths have a mean that is off by rounding: as long numbers they are equal."""
+    one, two = ONE.astype(np.float32), TWO.astype(np.float32)
+    long = correlations(one[None].astype(float), two[None].astype(float))
+    assert correlations(one[None], two[None]) == pytest.approx(long, rel=1e-14)
+    flat = np.full((1, 7), 0.1, dtype=np.float32)
+    assert flat.mean() != flat[0, 0]
+    assert np.isnan(correlations(flat, np.arange(7.0)[None]))[0]
+
+
 @pytest.mark.parametrize(("share", "gone"), [(0.9e-9, True), (1.1e-9, False)])
 def test_a_residual_below_a_billionth_of_the_numbers_is_rounding(share, gone):
     """Ones that differ by +-d: the residual is d of the root mean square 1."""
