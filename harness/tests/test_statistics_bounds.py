@@ -432,6 +432,16 @@ def test_templates_of_one_mean_whose_prompts_differ_count_as_they_are(pair):
     assert sampled.interval(0) == pytest.approx(beta_bounds(hits, 24), rel=1e-6)
 
 
+@pytest.mark.parametrize(("sixteenths", "counted_as"), [(5, 32), (4, 16), (11, 32), (12, 16)])
+def test_prompts_count_from_five_templates_of_hits_and_of_misses_on(sixteenths: int, counted_as: int):
+    """16 templates of two prompts that hardly differ: the spread is worth more prompts than there are."""
+    values = sixteenths / 16 + np.tile([1, 1, -1, -1], 8) / 64
+    sampled = sample(clusters(4, 4, 4, 4, prompts=2), values[None], "top5_overlap")
+    assert sampled.value[0] == sixteenths / 16
+    expected = beta_bounds(sixteenths / 16 * counted_as, counted_as)
+    assert sampled.interval(0) == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_upper_bound_of_a_share_with_rare_full_hits_misses_the_truth_one_time_in_a_hundred():
     """A fifth on one template in ten and the whole on three in a hundred: 16% of the suites hold no whole one."""
     rng, design = np.random.default_rng(14), clusters(*SUITE)
