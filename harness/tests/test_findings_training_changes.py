@@ -8,19 +8,21 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import chi2, rankdata, spearmanr
 
 from harness.adapters.values import SOUND, Adapted, Part
 from harness.edits import skip
 from harness.effects import Effects, pool
 from harness.statistics.bootstrap import percentile_interval, weights_of
 from harness.statistics.clusters import Clusters
+from harness.statistics.profile import DEGENERATE_NATS
+from harness.verdicts.agreement import of_overlap
 from harness.verdicts.criteria import ChangeGini, ChangesDiffer, ChangeStandsOut, ChangeTop, ProfileOf
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
 from harness.verdicts.selectors import Singles
 from harness.verdicts.synthetic import table, with_value
-from harness.verdicts.training_changes import RESAMPLES_OF_RANKS, Change
+from harness.verdicts.training_changes import RESAMPLES_OF_RANKS, Change, least_gini
 from harness.verdicts.training_selectors import Under
 from harness.verdicts.verdict import Finding, MissingEvidence, Verdict
 
@@ -146,6 +148,8 @@ def drawn(effects: Effects) -> np.ndarray:
 SPREAD = np.random.default_rng(3).normal(0.0, 1.0, (2, 16)) * [[0.3], [0.6]]
 SPREAD -= SPREAD.mean(axis=1, keepdims=True)
 OTHER = np.random.default_rng(5).normal(0.0, 0.4, (6, 8))
+NOISE = np.random.default_rng(6).normal(0.0, 1.0, (12, 8))
+NOISE -= NOISE.mean(axis=1, keepdims=True)
 
 
 def test_resamples_of_a_distance_are_those_of_a_loop() -> None:
@@ -161,6 +165,105 @@ def test_resamples_of_a_distance_are_those_of_a_loop() -> None:
     below = max(int((scores[1:, at] < asked).sum()) for at in (3, 4))
     assert found.p_value == pytest.approx(min(1.0, 2 * (below + 1) * P))
     assert f"; L{least} is {found.estimate}; {asked:g} is asked for" in found.sentence
+
+
+def below(
+    draws: np.ndarray, value: float, bound: float, reliability: float, most: float
+) -> tuple[float, float, float, str]:
+    """p-value, interval and what is said of noise where a value lies below its bound: resamples and images do too."""
+    low, high = percentile_interval(draws)
+    high = max(high, min(most, 2 * value - low))
+    if reliability <= 0.1:
+        return 1.0, low, most, " The order is not told from noise (reliabilities 0 and 1)."
+    left = np.sqrt(reliability)
+    p = max(2 * (int((x >= min(bound, bound * left)).sum()) + 1) * P for x in (draws, 2 * value - draws))
+    if high < bound and p > 0.02:
+        return min(1.0, p), low, min(most, high / left), f" Noise leaves {left:.2g} of a true agreement."
+    return min(1.0, p), low, high, ""
+
+
+def say(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
+
+
+@pytest.mark.parametrize(
+    ("scale", "above", "verdict", "noise"),
+    [
+        (2.0, 0.4, REFUTED, ""),
+        (3.0, 0.5, INCONCLUSIVE, "leaves 0.91 of"),
+        (3.0, 0.3, INCONCLUSIVE, ""),
+        (9.0, 0.5, INCONCLUSIVE, "told from noise"),
+    ],
+)
+def test_a_distance_below_its_bound_is_told_by_its_reliability(
+    scale: float, above: float, verdict: Verdict, noise: str
+) -> None:
+    """2 - 1 / c^2 of the correlation with resamples, less what chance gives of six layers."""
+    made = change(RISE, spread=scale * OTHER)
+    profiles = drawn(made)
+    value, mean, spread = profiles[0], profiles.mean(axis=1), profiles.std(axis=1)
+    scores = (profiles[:, 3] - mean) / spread
+    asked = round(float(scores[0]) + above, 3)
+    kept = float(np.mean([np.corrcoef(value, x)[0, 1] for x in profiles[1:1000]]))
+    reliability = max(0.0, 1 - (1 - max(0.0, 2 - 1 / kept**2)) * chi2.ppf(0.99, 5) / 5)
+    found = judge(ChangeStandsOut(layers=(3,), at_least=asked, **ON), made)
+    p, low, high, said = below(scores[1:], scores[0], asked, reliability, np.inf)
+    assert noise in said
+    assert bool(noise) is bool(said)
+    assert found.estimate is not None
+    assert (found.estimate.value, found.estimate.low) == pytest.approx((scores[0], low))
+    assert found.estimate.high == pytest.approx(high)
+    whole = (
+        f"The layers change by {mean[0]:.3g} on average (standard deviation {spread[0]:.3g}); "
+        f"L3 is {found.estimate}; {asked:g} is asked for ({say(p)}).{said}"
+    )
+    assert told(found) == (verdict, whole, pytest.approx(p))
+
+
+@pytest.mark.parametrize(
+    ("scale", "asked", "verdict", "noise"),
+    [
+        (1.0, 6, REFUTED, ""),
+        (1.0, 5, INCONCLUSIVE, "leaves 0.75 of"),
+        (1.0, 4, INCONCLUSIVE, ""),
+        (20.0, 6, INCONCLUSIVE, "told from noise"),
+    ],
+)
+def test_a_top_below_its_bound_is_told_by_its_reliability(
+    scale: float, asked: int, verdict: Verdict, noise: str
+) -> None:
+    made = change([0.1 * x for x in range(12)], spread=scale * NOISE)
+    tops = np.argsort(-drawn(made), axis=1)[:, :6]
+    shared = (np.isin(tops, (0, 1, 2, 9, 10, 11))).sum(axis=1)
+    reliability = of_overlap(0.5)(float((tops[1:1000] >= 6).mean()))
+    found = judge(ChangeTop(layers=(0, 1, 2, 9, 10, 11), at_least=asked, **ON), made)
+    p, low, high, said = below(shared[1:], int(shared[0]), asked, reliability, 6.0)
+    assert noise in said
+    assert bool(noise) is bool(said)
+    assert found.estimate is not None
+    assert (found.estimate.value, found.estimate.low) == (3.0, low)
+    assert found.estimate.high == pytest.approx(high)
+    whole = f"L6-L11 rise most: {found.estimate}; {asked} are asked for ({say(p)}).{said}"
+    assert told(found) == (verdict, whole, pytest.approx(p))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_resample_in_which_the_layers_are_alike_speaks_for_neither() -> None:
+    """Of two templates every resample is one; the first is flat."""
+    made = change([2.0, 2.0, 4.0], spread=np.array([[-1.0, 1.0], [-1.0, 1.0], [-3.0, 3.0]]), templates=2)
+    for bound in (1.4, 1.5):
+        found = judge(ChangeStandsOut(layers=(2,), at_least=bound, **ON), made)
+        assert (found.verdict, found.p_value) == (INCONCLUSIVE, pytest.approx(1.0, abs=0.05))
+
+
+def test_layers_that_change_alike_to_a_thousandth_of_a_nat_show_nothing() -> None:
+    prompts = states({None: [1.0]}, templates=2).prompts
+    for spread, problem in (
+        (DEGENERATE_NATS, "all layers change alike, within 0.001, so none can be singled out"),
+        (DEGENERATE_NATS * (1 + 1e-9), None),
+    ):
+        found = Change(values=np.array([[0.0, 0.0], [spread, spread]]), prompts=prompts, metric="kl_nats")
+        assert found.problem == problem
 
 
 @pytest.mark.parametrize(
@@ -288,10 +391,13 @@ def test_a_value_above_the_bound_supports_nothing_however_many_resamples_lie_bel
     assert (found.verdict, found.p_value) == (INCONCLUSIVE, 1.0)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.02])
 @pytest.mark.parametrize("beyond", [0, 5, 100, 199, 200])
-def test_an_uneven_change_is_told_by_the_narrowest_intervals_that_would_be_even(beyond: int) -> None:
+def test_an_uneven_change_is_told_by_the_narrowest_intervals_that_would_be_even(
+    beyond: int, scale: float
+) -> None:
     """a + w e and b - w f have the bound's coefficient at one w, and so many resamples lie beyond it."""
-    made = two([2.0, 9.0])
+    made = change([2.0 * scale, 9.0 * scale], spread=SPREAD * scale, templates=16)
     value, draws = np.split(drawn(made), [1])
     error = draws.std(axis=0)
     furthest = np.sort(np.abs((draws - value) / error).max(axis=1))
@@ -305,6 +411,12 @@ def test_an_uneven_change_is_told_by_the_narrowest_intervals_that_would_be_even(
         REFUTED if decided else INCONCLUSIVE,
         pytest.approx((beyond + 1) * P if decided else 1.0),
     )
+
+
+def test_the_least_coefficient_is_searched_finely() -> None:
+    """[0, 1], [0, 10], [5, 10]: 1, 5, 5 has 8 / 33, and 1, 5 - x, 5 or 1, 5 + x, 5 + x more."""
+    found = least_gini(np.array([0.0, 0.0, 5.0]), np.array([1.0, 10.0, 10.0]))
+    assert 8 / 33 <= found < 8 / 33 + 3e-4
 
 
 def test_trainings_that_disagree_about_a_coefficient_are_told_with_their_ranks() -> None:
@@ -436,6 +548,63 @@ def test_states_that_are_alike_in_every_training_differ_by_their_own_distance() 
     )
 
 
+LEVEL, RAISED, FLAT = (0.0, 0.0, 1.0, 1.0), (0.0, 1.0, 0.0, 1.0), (1.0, 1.0, 1.0, 1.0)
+
+
+def of_four_layers(*given: Sequence[Sequence[float]]) -> list[Effects]:
+    """So many trainings of four states; their ranks are -1 and 1, so that correlations of them are exact."""
+    return [
+        states(
+            {None: [1.0] * 4, **{n: [1.0 + y for y in x] for n, x in zip(FOUR, one, strict=True)}},
+            seed=seed,
+            templates=2,
+        )
+        for seed, one in enumerate(given)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "margin", "verdict"),
+    [(5, 0.5, SUPPORTED), (5, np.nextafter(0.5, 1), REFUTED), (2, 0.5, INCONCLUSIVE)],
+)
+def test_a_gap_between_states_is_told_at_its_margin(seeds: int, margin: float, verdict: Verdict) -> None:
+    """One state of four is uncorrelated with the others, in each training: (6 x 1 + 6 x 0) / 12 apart.
+
+    Exchanged names leave it in one place in 1 / 4^(seeds - 1).
+    """
+    found = judge(differ(margin), *of_four_layers(*[[LEVEL, LEVEL, LEVEL, RAISED]] * seeds), n_layers=4)
+    start, _, rest = found.sentence.partition("chance gives as much with p = ")
+    chance, _, end = rest.partition(", ")
+    assert start == (
+        f"Over {seeds} seeds, 1 - Spearman is 0.5 between states and 0 between trainings of one: a gap of 0.5 "
+        f"[0.5, 0.5] of a rank correlation ({2 * seeds} prompts, 2 templates); "
+    )
+    assert end == "and less than 0.5 counts as none."
+    assert float(chance) == pytest.approx(8 / 4**seeds, abs=0.02 if seeds == 2 else 0.004)
+    assert found.verdict is verdict
+    assert found.p_value == pytest.approx(0.001 if verdict is REFUTED else float(chance), rel=0.01)
+
+
+def test_states_that_are_one_do_not_differ() -> None:
+    found = judge(differ(), *of_four_layers([LEVEL] * 4, [LEVEL] * 4), n_layers=4)
+    whole = (
+        "Over 2 seeds, 1 - Spearman is 0 between states and 0 between trainings of one: a gap of 0 [0, 0] of a rank "
+        "correlation (4 prompts, 2 templates); chance gives as much with p = 1, and less than 0.1 counts as none."
+    )
+    assert told(found) == (REFUTED, whole, pytest.approx(0.001))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_whose_layers_change_alike_has_no_order() -> None:
+    found = judge(
+        differ(), *of_four_layers([LEVEL, LEVEL, RAISED, RAISED], [LEVEL, FLAT, RAISED, RAISED]), n_layers=4
+    )
+    assert found.verdict is INVALID
+    assert found.sentence == (
+        "Not a measurement: of b in seed 1, all layers change alike, within 0, so none can be singled out."
+    )
+
+
 def test_states_are_invalid_by_name_and_one_training_compares_with_none() -> None:
     made = trainings(ranks(1), ranks(1), noise=0.1)
     broken = [with_value(one, "kl_nats", 2 * LAYERS, 0, np.nan) for one in made]
@@ -445,6 +614,7 @@ def test_states_are_invalid_by_name_and_one_training_compares_with_none() -> Non
     assert told(judge(differ(), made[1], n_layers=LAYERS)) == (INCONCLUSIVE, whole, 1.0)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("templates", [5, 10, 14, 20])
 def test_where_none_of_a_family_s_templates_is_drawn_there_is_no_mean(templates):
     """The weight of a template that is not drawn is 0 up to rounding, which a share of it would blow up."""

@@ -10,6 +10,7 @@ from scipy import stats
 
 from harness.edits import skip
 from harness.statistics.bootstrap import (
+    RESAMPLES,
     Sampled,
     percentile_interval,
     resample_weights,
@@ -18,6 +19,7 @@ from harness.statistics.bootstrap import (
     standard_error,
     strata_of,
     studentized,
+    weights_of,
 )
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA, CONFIDENCE
@@ -104,6 +106,66 @@ def test_the_mean_of_normal_effects_has_students_interval():
     sampled = sample(clusters(*sizes), x[None], "kl_nats")
     assert sampled.interval(0) == pytest.approx((mean - t * error, mean + t * error), abs=0.12 * error)
     assert sampled.freedom[0] == pytest.approx(freedom)
+
+
+def test_studentized_resamples_are_those_of_a_loop():
+    """Of three quantities, one of them constant, in more resamples than are worked on at a time."""
+    sizes, rng = (2, 4, 1, 1), np.random.default_rng(16)
+    design, strata = clusters(*sizes), strata_of(sizes)
+    x = np.array([rng.exponential(1, 8), np.full(8, 0.3), np.arange(8) == 5], dtype=float)
+    parts = [x[:, s.templates] for s in strata]
+    value = (x[:, :2].mean(axis=1) + x[:, 2:6].mean(axis=1) + x[:, 6] + x[:, 7]) / 4
+    error = np.sqrt(
+        sum(
+            s.scale**2 * part.var(axis=1, ddof=1) / part.shape[1]
+            for s, part in zip(strata, parts, strict=True)
+        )
+    )
+    streams = np.random.default_rng(17), np.random.default_rng(17)
+    drawn = [streams[0].multinomial(n, np.full(n, 1 / n), size=3_000) for n in (2, 4, 2)]
+    expected = np.empty((3_000, 3))
+    for r, counts in enumerate(zip(*drawn, strict=True)):
+        taken = [np.repeat(part, count, axis=1) for part, count in zip(parts, counts, strict=True)]
+        moved = sum(
+            s.scale * (t.mean(axis=1) - p.mean(axis=1)) for s, t, p in zip(strata, taken, parts, strict=True)
+        )
+        spread = sum(
+            s.scale**2 * t.var(axis=1, ddof=1) / t.shape[1] for s, t in zip(strata, taken, strict=True)
+        )
+        still = np.abs(moved) <= 1e-6
+        expected[r] = value - np.where(still, 0.0, moved * error / np.sqrt(np.maximum(spread, 1e-30)))
+    found = studentized(design, x, streams[1], 3_000)
+    assert found.clip(-1e4, 1e4) == pytest.approx(expected.clip(-1e4, 1e4), rel=1e-6)
+    assert (expected[:, 0] > 1e4).any()
+
+
+def test_what_is_drawn_once_it_is_asked_for():
+    """Means from the weights of resamples, shares clipped; pivots from the clusters' own generator."""
+    design, x = clusters(3, 2, 4), np.random.default_rng(18).random((2, 9))
+    shares, nats = sample(design, x, "top5_overlap"), sample(design, x, "kl_nats")
+    assert nats.draws == pytest.approx(weights_of(design) @ x.T)
+    assert np.array_equal(nats.pivots, studentized(design, x, design.rng("studentized bootstrap"), RESAMPLES))
+    assert np.array_equal(shares.draws, nats.draws)
+    assert np.array_equal(shares.pivots, shares.draws)
+    assert (nats.bounded, shares.bounded, nats.unit, shares.unit) == (False, True, "nats", "share")
+    fine = sample_finely(design, x, "top5_overlap")
+    assert np.array_equal(fine.pivots, shares.draws)
+    fine = sample_finely(design, x[:1], "kl_nats")
+    assert fine.draws is fine.pivots
+    assert fine.pivots.shape == (20 * RESAMPLES, 1)
+
+
+def test_a_share_of_one_is_one_after_rounding():
+    design = clusters(*[7] * 3, 3)
+    ones = np.ones((1, design.n_prompts))
+    assert (weights_of(design) @ ones.T).max() > 1.0
+    assert sample(design, ones, "top5_overlap").draws.max() == 1.0
+    raw = [clusters(*[n] * m) for n in range(2, 9) for m in range(2, 9)]
+    beyond = [d for d in raw if (d.template_means(np.ones((1, d.n_prompts))) @ d.weights)[0] > 1.0]
+    assert beyond
+    for d in beyond:
+        values = np.ones((1, d.n_prompts))
+        assert sample(d, values, "top5_overlap").value[0] == 1.0 < sample(d, values, "kl_nats").value[0]
 
 
 def misses(effects: np.ndarray, truth: float) -> tuple[float, float, float, float]:
@@ -430,6 +492,16 @@ def test_templates_of_one_mean_whose_prompts_differ_count_as_they_are(pair):
     sampled = sample(clusters(6, 6, 6, 6, prompts=2), np.tile(pair, 24)[None], "top5_overlap")
     hits = 24 * sum(pair) / 2
     assert sampled.interval(0) == pytest.approx(beta_bounds(hits, 24), rel=1e-6)
+
+
+@pytest.mark.parametrize(("sixteenths", "counted_as"), [(5, 32), (4, 16), (11, 32), (12, 16)])
+def test_prompts_count_from_five_templates_of_hits_and_of_misses_on(sixteenths: int, counted_as: int):
+    """16 templates of two prompts that hardly differ: the spread is worth more prompts than there are."""
+    values = sixteenths / 16 + np.tile([1, 1, -1, -1], 8) / 64
+    sampled = sample(clusters(4, 4, 4, 4, prompts=2), values[None], "top5_overlap")
+    assert sampled.value[0] == sixteenths / 16
+    expected = beta_bounds(sixteenths / 16 * counted_as, counted_as)
+    assert sampled.interval(0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_upper_bound_of_a_share_with_rare_full_hits_misses_the_truth_one_time_in_a_hundred():

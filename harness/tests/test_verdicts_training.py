@@ -502,6 +502,7 @@ def test_noise_refutes_no_rise_that_it_hides(noise):
         assert sum(finding.verdict is REFUTED for finding in found) <= 1
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_gini_coefficient_in_closed_form():
     assert gini(np.array([[1.0, 1.0, 1.0, 1.0]])) == pytest.approx([0.0])
     assert gini(np.array([[0.0, 0.0, 0.0, -3.0]])) == pytest.approx([0.75])

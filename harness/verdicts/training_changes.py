@@ -180,6 +180,10 @@ def judge_changes_differ(criterion: ChangesDiffer, measured: Measured) -> Findin
             p_value=1.0,
         )
     parts = [[change.of_seed(seed) for change in changes.values()] for seed in seeds]
+    for seed, row in zip(seeds, parts, strict=True):
+        for name, part in zip(changes, row, strict=True):
+            if part.problem:
+                return invalid(f"of {name} in seed {seed}, {part.problem}")
     observed = np.stack([[_ranks(part.value[None]) for part in row] for row in parts])
     clusters = next(iter(changes.values())).clusters
     drawn = np.stack(
