@@ -33,6 +33,7 @@ from harness.experiments.patching import DENOISING, NOISING
 from harness.patching import RECOVERY, recovered
 from harness.statistics.ranks import spearman
 from harness.steering import Kind, read_steering
+from harness.verdicts.comparable import comparable
 from harness.verdicts.criteria import (
     AdapterRatio,
     AdapterRecovery,
@@ -65,7 +66,6 @@ from harness.verdicts.criteria import (
     SteeringWeakens,
     TopOverlap,
 )
-from harness.verdicts.knockout import comparable
 from harness.verdicts.reading import Measured, Tables, measured
 from harness.verdicts.robustness import read_condition
 from harness.verdicts.selectors import Edges, Spotted

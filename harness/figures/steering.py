@@ -17,7 +17,7 @@ from harness.protocols import Protocol
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.steering import Direction, Kind
-from harness.verdicts.knockout import Group, comparable
+from harness.verdicts.comparable import Group, comparable
 from harness.verdicts.reading import measured
 from harness.verdicts.steering_criteria import Gain
 from harness.verdicts.steering_table import NATS, SteeringTable, kept, read_table

@@ -16,6 +16,7 @@ from harness.experiments.steering import FACTS, RAW_FACTS, STANCE
 from harness.protocols import Protocol
 from harness.statistics.clusters import Clusters
 from harness.steering import Direction, Kind, Steering, Unit, read_steering
+from harness.verdicts.comparable import comparable
 from harness.verdicts.criteria import (
     BeatsControls,
     BestSteered,
@@ -32,7 +33,7 @@ from harness.verdicts.criteria import (
     SteeringSlope,
 )
 from harness.verdicts.judging import judge_criterion, judge_joint_criterion
-from harness.verdicts.knockout import comparable, floored_ratio
+from harness.verdicts.knockout import floored_ratio
 from harness.verdicts.reading import measured
 from harness.verdicts.steering_table import halves, read_table
 from harness.verdicts.synthetic import table

@@ -10,8 +10,8 @@ from harness.effects import PromptRecord
 from harness.statistics.bootstrap import bootstrap_p, percentile_interval, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import Estimate, format_number
+from harness.verdicts.comparable import comparable
 from harness.verdicts.deciding import decide
-from harness.verdicts.knockout import comparable
 from harness.verdicts.reading import Measured, invalid, say_p
 from harness.verdicts.steering_criteria import Gain, SteeringFalls, SteeringSigns
 from harness.verdicts.steering_table import NATS, Asked, SteeringTable, answer, read_table
