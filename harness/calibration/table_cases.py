@@ -245,7 +245,7 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(
         KNOCKOUT,
-        120,
+        240,
         {
             "knockout-facts-selective": steering.dropped,
             "knockout-facts-index": steering.dropped,
