@@ -337,6 +337,17 @@ def index_of(finding: Finding) -> tuple[float, float, float]:
     return value, low, high
 
 
+def index_by(parts: str) -> Index:
+    """Of UNEVEN's drops as they are, or turned round: as drops, or as gains, of the others or of the skill."""
+    _, own, others = weighed(spread_drop)
+    rows = {"skill": own, "others": others}
+    values = [
+        [(-1 if name[0] == "-" else 1) * rows[name.lstrip("-")](p) for p in UNEVEN.prompts]
+        for name in parts.split(", ")
+    ]
+    return Index(clusters=Clusters.of(UNEVEN.prompts), parts=np.array(values))
+
+
 @pytest.mark.parametrize(
     ("side", "share", "verdict"),
     [
@@ -379,6 +390,70 @@ def test_an_index_lies_on_one_side_of_every_bound_but_its_own(skill: float, othe
         assert (told <= 2 / (RESAMPLES + 1)) is (other >= 0.5) is True, at
     low, high = index.interval(at=0.0)
     assert (low, high) == pytest.approx((index.value, index.value), abs=1e-3)
+
+
+@pytest.mark.parametrize(("side", "share", "verdict"), [(0, ALPHA / 2, SUPPORTED), (1, ALPHA / 8, REFUTED)])
+def test_an_index_is_decided_where_its_p_value_is_exactly_the_level(
+    side: int, share: float, verdict: Verdict
+) -> None:
+    at = where(share, side) + 1e-8
+    assert p_values(at)[side] == share
+    found = judged(KnockoutSelects(layer=1, at_least=-1.0, index_at_least=at, **WHY), UNEVEN)
+    assert (found.verdict, found.p_value) == (verdict, ALPHA)
+
+
+@pytest.mark.parametrize(("side", "share"), [(0, ALPHA / 2), (1, ALPHA / 4)])
+def test_the_interval_of_an_index_leaves_a_bound_out_from_exactly_the_level_on(
+    side: int, share: float
+) -> None:
+    told = where(share, side) + 1e-8
+    assert p_values(told)[side] == share
+    ends = index_by("skill, others").interval(at=told)
+    assert ends[0] <= INDEX <= ends[1]
+    assert ends[0] > told if side == 0 else ends[1] < told
+    not_told = where(share + 5e-5, side) + (1e-8 if side == 0 else -1e-8)
+    assert p_values(not_told)[side] == pytest.approx(share + 1e-4)
+    ends = index_by("skill, others").interval(at=not_told)
+    assert ends[0] <= not_told if side == 0 else ends[1] >= not_told
+
+
+@pytest.mark.parametrize(
+    ("parts", "sign"),
+    [("skill, others", 1), ("-others, -skill", 1), ("others, skill", -1), ("-skill, -others", -1)],
+)
+def test_an_index_below_0_is_one_above_it_turned_round(parts: str, sign: int) -> None:
+    """One mean decides at each bound, and what lies towards 0 of it may be so in two ways."""
+    index = index_by(parts)
+    assert index.value == pytest.approx(sign * INDEX)
+    for at in (0.6, 0.7, 0.74, 0.8):
+        below, above = p_values(at)
+        assert 1e-4 < min(below, above) < 0.5
+        assert index.p_values(sign * at) == pytest.approx((below, 2 * above)[::sign])
+    ends = where(ALPHA / 2 + 5e-5, 0), where(ALPHA / 4, 1)
+    for at in (0.1, 0.7, 0.75, 0.95):
+        low, high = sorted(sign * end for end in ends)
+        assert index.interval(at=sign * at) == pytest.approx((low, high), abs=6e-4)
+
+
+def test_drops_of_either_sign_leave_an_index_as_open_as_can_be() -> None:
+    """Both are 0 but for noise; at the very index nothing is told, nor at the ends of its range."""
+    records = UNEVEN.prompts[:12]
+    parts = np.array([[1.0, -1.0, 2.0, -2.0, 0.5, -0.4] * 2, [2.0, -2.0, -1.0, 1.0, -0.4, 0.45] * 2])
+    index = Index(clusters=Clusters.of(records), parts=parts)
+    assert index.value == pytest.approx(1 / 3)
+    for at in (index.value, -1.0, 1.0):
+        assert index.interval(at=at) == (-1.0, 1.0)
+
+
+def test_an_index_is_at_least_0_where_the_skill_loses_no_less_than_the_others() -> None:
+    """One mean tells that it is; that it is not is asked in two ways."""
+    _, own, others = weighed(spread_drop)
+    parts = np.array([[part(p) for p in UNEVEN.prompts] for part in (own, lambda p: 6.0 * others(p))])
+    index = Index(clusters=Clusters.of(UNEVEN.prompts), parts=parts)
+    lead = mean_of(UNEVEN, lambda p: own(p) - 6.0 * others(p))
+    above, below = lead.p_above(0, 0.0), lead.p_below(0, 0.0)
+    assert 1e-3 < above < 0.5 - 1e-3
+    assert index.p_values(0.0) == pytest.approx((above, 2 * below))
 
 
 def test_an_index_that_is_there_does_not_settle_a_selectivity() -> None:
