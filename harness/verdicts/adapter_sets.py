@@ -1,13 +1,14 @@
 """Judging RecipeBeats: one adapter against several others, prompt by prompt.
 
 Every seed trains each adapter anew, and one training adds more than another. Bounds count that beside the templates, as
-far as two seeds or more show it: three trainings of one adapter hardly do, those of all adapters of the table together
-do, if it is the same share of what each adds.
+far as two seeds or more show it. What all adapters of a seed have in common (its prompts, the batches) moves a lead no
+more than what is compared; what each has of its own does. Three trainings of one adapter hardly show that, those of all
+adapters of the table together do, if it is the same share of what each adds, and independent.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +27,9 @@ from harness.verdicts.verdict import Finding, MissingEvidence
 
 DIFFERENCE = "difference"
 """Of gains or of shares: bounded by nothing that its interval could use."""
+LEAST_COUNTED = 0.1
+"""Of 1 for countless adapters of one size and 1/2 for two: where one adds nearly all, nothing is told from what a seed
+has in common."""
 
 
 def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
@@ -56,12 +60,12 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     pairs = [(theirs, own) if criterion.theirs else (own, theirs) for own, theirs in pairs]
     leads = np.stack([one - criterion.share * other - criterion.margin for one, other in pairs])
     clusters = Clusters.of(prompts)
-    added = np.stack(list(gains.values()))
-    means = clusters.template_means(added) @ clusters.weights
-    sizes = np.array([1.0, criterion.share] if criterion.theirs else [criterion.share, 1.0])
-    compared = np.hypot(sizes[0] * means[1:], sizes[1] * means[0])
+    means = clusters.template_means(np.stack(list(gains.values()))) @ clusters.weights
+    factors = (1.0, criterion.share) if criterion.theirs else (criterion.share, 1.0)
     trained = seed_means(np.stack([v for v in every.values() if np.isfinite(v).all()]), prompts)
-    found = _with_trainings(sample(clusters, leads, DIFFERENCE), trained, compared)
+    scatter = own_scatter(trained)
+    error = scatter.share * np.hypot(factors[0] * means[1:], factors[1] * means[0]) / np.sqrt(len(trained))
+    found = _with_trainings(sample(clusters, leads, DIFFERENCE), error, scatter.freedom)
     n = len(others)
     least = n if criterion.least is None else min(criterion.least, n)
     above = np.array([found.p_above(i, 0.0) for i in range(n)])
@@ -74,31 +78,52 @@ def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
     at = int(order[n - least])
     estimate = replace(found.estimate(at), unit=f"{criterion.unit} beyond what is asked".strip())
     seeds = f" ({', '.join(map(str, by_seed))} by seed)" if len(by_seed) > 1 else ""
+    trainings = f" Trainings scatter by {scatter.share:.1%} of what they add." if len(by_seed) > 1 else ""
     them = others[0] if n == 1 else f"the {n} others"
     return Finding(
         verdict=verdict,
         sentence=f"{criterion.recipe} adds {format_number(float(means[0]))}{criterion.unit}, {them} "
         f"{_range(means[1:])}. That {criterion.who} adds {criterion.bound} is so for "
-        f"{int((found.value >= 0).sum())} of {n}{seeds}; the deciding one, {others[at]}, lies {estimate} ({say_p(p)}).",
+        f"{int((found.value >= 0).sum())} of {n}{seeds}; the deciding one, {others[at]}, lies {estimate} ({say_p(p)})."
+        f"{trainings}",
         estimate=estimate,
         p_value=p,
     )
 
 
-def _with_trainings(
-    found: Sampled, trained: Float[np.ndarray, "trainings adapters"], compared: Float[np.ndarray, " others"]
-) -> Sampled:
-    """The same means, with bounds for trainings as well as templates; `compared` is the size of what scatters in each.
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """By what share of what it adds a training of one adapter differs from the mean, beyond what all of a seed do."""
 
-    `trained` is what each adapter of the table adds in each training. Their variances together, as a share of the
-    squared means, have the degrees of freedom of Satterthwaite (1946), each adapter weighted by its squared mean.
+    share: float
+    freedom: float
+
+
+def own_scatter(trained: Float[np.ndarray, "trainings adapters"]) -> Scatter:
+    """Estimated from what each adapter adds in each training; 0 where one training, or hardly two adapters, show none.
+
+    Each training is fitted by a multiple of the mean one; what is left has, in relation to the squared means, the
+    variance and the degrees of freedom of an additive layout whose columns are weighted by them (Satterthwaite 1946).
     """
-    size = trained.mean(axis=0) ** 2
-    if len(trained) < 2 or not size.any():
+    mean = trained.mean(axis=0)
+    whole = float(mean @ mean)
+    if len(trained) < 2 or whole == 0.0:
+        return Scatter(share=0.0, freedom=1.0)
+    counted = 1.0 - float((mean**4).sum()) / whole**2
+    if counted < LEAST_COUNTED:
+        return Scatter(share=0.0, freedom=1.0)
+    left = trained - np.outer(trained @ mean / whole, mean)
+    seeds = len(trained) - 1
+    return Scatter(
+        share=float(np.sqrt((left**2).sum() / (seeds * whole * counted))),
+        freedom=seeds * counted / (1.0 - counted),
+    )
+
+
+def _with_trainings(found: Sampled, error: Float[np.ndarray, " others"], freedom: float) -> Sampled:
+    """The same means, whose `pivots` count the standard error of trainings as well; `draws` and `error` do not."""
+    if not error.any():
         return found
-    share = np.sqrt(trained.var(axis=0, ddof=1).sum() / size.sum())
-    freedom = (len(trained) - 1) * size.sum() ** 2 / (size**2).sum()
-    error = share * compared / np.sqrt(len(trained))
 
     def pivots() -> Float[np.ndarray, "resamples others"]:
         t = found.clusters.rng("trainings").standard_t(freedom, size=found.pivots.shape)
