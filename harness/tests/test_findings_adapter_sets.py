@@ -12,6 +12,7 @@ from harness.adapters.values import Adapted, Kind, Part, Recipe
 from harness.edits import skip
 from harness.effects import pool
 from harness.statistics.estimate import CONFIDENCE
+from harness.verdicts.adapter_sets import own_scatter
 from harness.verdicts.criteria import RecipeBeats
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
@@ -157,38 +158,81 @@ def scattered(own: tuple[float, ...], table: dict[str, float], **given: object) 
     return ask(table, seeds=seeds, others=OTHERS[:1], noise=0.0, **given)
 
 
+def layout(trained: np.ndarray) -> tuple[float, float]:
+    """The variance beside what a seed has in common, as a share of squares, and its freedom: by least squares."""
+    mean = trained.mean(axis=0)
+    left = sum(float(np.linalg.lstsq(mean[:, None], row, rcond=None)[1][0]) for row in trained)
+    weights = mean**2 / (mean**2).sum()
+    counted = 1.0 - (weights**2).sum()
+    return left / ((len(trained) - 1) * counted * (mean**2).sum()), (len(trained) - 1) * (
+        1 / (1 - counted) - 1
+    )
+
+
+def half_width(trained: np.ndarray, compared: float) -> float:
+    variance, freedom = layout(trained)
+    error = np.sqrt(variance / len(trained)) * compared
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2, freedom) * error)
+
+
+def test_own_scatter_is_that_of_an_additive_layout():
+    """Simulated: 3 trainings of 12 adapters, 10% in common and 4% of their own; its variance is chi-squared."""
+    rng, mean = np.random.default_rng(0), np.linspace(0.5, 4.0, 12)
+    factors = 1.0 + 0.1 * rng.standard_normal((4000, 3, 1)) + 0.04 * rng.standard_normal((4000, 3, 12))
+    found = [own_scatter(one * mean) for one in factors]
+    variance = np.array([scatter.share**2 for scatter in found])
+    assert variance.mean() == pytest.approx(0.04**2, rel=0.03)
+    freedom = np.mean([scatter.freedom for scatter in found])
+    assert 2 * variance.mean() ** 2 / variance.var() == pytest.approx(freedom, rel=0.15)
+
+
 @pytest.mark.parametrize(("share", "theirs"), [(1.0, False), (0.5, False), (0.5, True)])
 @pytest.mark.parametrize("more", [(), (3.0, 0.5)])
 def test_bounds_are_widened_by_how_trainings_scatter(share, theirs, more):
-    """Equal templates: the bounds are Student's, of one share of what is added, with Satterthwaite's freedom."""
+    """Equal templates: the bounds are Student's."""
     own, other = (1.9, 2.0, 2.2), 1.4
     found = scattered(own, gains(0.0, other, *more), share=share, theirs=theirs)
-    squares = np.array([np.mean(own), other, *more]) ** 2
-    freedom = 2 * squares.sum() ** 2 / (squares**2).sum()
     compared = np.hypot(share * np.mean(own), other) if theirs else np.hypot(np.mean(own), share * other)
-    error = np.sqrt(np.var(own, ddof=1) / squares.sum() / 3) * compared
+    trained = np.array([(gain, other, *more) for gain in own])
+    half = half_width(trained, compared)
     lead = other - share * np.mean(own) if theirs else np.mean(own) - share * other
-    half = stats.t.ppf(1 - (1 - CONFIDENCE) / 2, freedom) * error
     assert found.estimate.value == pytest.approx(lead)
     assert (found.estimate.low, found.estimate.high) == pytest.approx(
-        (lead - half, lead + half), abs=0.1 * half
+        (lead - half, lead + half), abs=0.15 * half
+    )
+    assert found.sentence.endswith(
+        f" Trainings scatter by {np.sqrt(layout(trained)[0]):.1%} of what they add."
     )
 
 
 def test_two_trainings_widen_the_bounds_of_each_lead_by_what_it_compares():
-    """Six adapters add as much: 6 degrees of freedom. The other that decides scatters with the one that is asked."""
-    own = (1.9, 2.1)
+    """The other that decides adds most, and scatters most."""
+    own = (3.9, 4.1)
     seeds = tuple({"own": gain} for gain in own)
-    found = ask(gains(0.0, 2.0, 2.01, 2.0, 2.0, 2.0), seeds=seeds, others=OTHERS[:2], noise=0.0, share=0.5)
-    squares = np.array([2.0, 2.0, 2.01, 2.0, 2.0, 2.0]) ** 2
-    freedom = squares.sum() ** 2 / (squares**2).sum()
-    error = np.sqrt(np.var(own, ddof=1) / squares.sum() / 2) * np.hypot(2.0, 0.5 * 2.01)
-    lead, half = 2.0 - 0.5 * 2.01, stats.t.ppf(1 - (1 - CONFIDENCE) / 2, freedom) * error
+    table = gains(0.0, 1.0, 4.0, 4.0, 4.0, 4.0)
+    found = ask(table, seeds=seeds, others=OTHERS[:2], noise=0.0, share=0.5)
+    trained = np.array([(gain, *list(table.values())[1:]) for gain in own])
+    lead, half = 4.0 - 0.5 * 4.0, half_width(trained, np.hypot(4.0, 0.5 * 4.0))
     assert found.estimate.value == pytest.approx(lead)
     assert (found.estimate.low, found.estimate.high) == pytest.approx(
-        (lead - half, lead + half), abs=0.1 * half
+        (lead - half, lead + half), abs=0.04 * half
     )
     assert "is so for 2 of 2 (2, 2 by seed); the deciding one, other_1, lies " in found.sentence
+
+
+def test_what_all_adapters_of_a_seed_have_in_common_widens_nothing():
+    """Every gain of a seed is larger or smaller by one factor, as other prompts make it; the mean of them is 1."""
+    table = gains(2.0, 1.0, 1.5, 0.5)
+    seeds = tuple({name: factor * gain for name, gain in table.items()} for factor in (1.1, 0.98, 0.92))
+    found = ask(table, seeds=seeds, others=OTHERS[:3], noise=0.0)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((0.5, 0.5), abs=1e-5)
+    assert found.sentence.endswith(" Trainings scatter by 0.0% of what they add.")
+
+
+def test_an_adapter_that_adds_nearly_all_has_no_scatter_of_its_own():
+    """There is nothing beside it that would tell its own from what the seed has in common."""
+    found = scattered((1.9, 2.0, 2.2), gains(0.0, 0.4))
+    assert (found.verdict, found.estimate.low) == (SUPPORTED, pytest.approx(np.mean([1.9, 2.0, 2.2]) - 0.4))
 
 
 def test_trainings_that_scatter_by_more_than_the_lead_decide_nothing():
