@@ -59,7 +59,8 @@ sentence true?
   instrument failed a sanity check); of arithmetic over published figures, `consistent` or
   `inconsistent` with them.
 - *effect* is the sound one, else the published one: mostly a mean over task families, else the ratio, correlation or
-  depth that its unit names, with a 98% interval over templates, the seeds pooled; *n* is prompts / templates behind it.
+  depth that its unit names, with a 98% interval over templates, the seeds pooled (over trainings too, where the finding
+  tells how these scatter); *n* is prompts / templates behind it.
 - Unfold a claim for its criteria (`[a | b]` asks for each of them), for every number, and for the evidence, a link for
   each seed. *seeds agree* is what each draw of prompts gives by itself: one alone has a third of the prompts, and
   may well be `inconclusive` where all together decide. {error_rates} come from random models and tables

@@ -1,7 +1,7 @@
 """Criteria on adapters: weighted sums of rows, numbers of a training; one family apart, and negations.
 
-Prompts are resampled; trainings are not. There is one a seed, too few for an interval over them: where several are
-pooled, all must lie on the same side of a bound.
+Prompts are resampled; trainings are not. There is one a seed, too few for an interval over them, but for RecipeBeats of
+`adapter_set_criteria`: where several are pooled, all must lie on the same side of a bound.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Pooled trainings: what is said of all together stands only where each training by itself says so.
 
-Prompts are resampled; trainings are not. There is one a seed, too few for an interval over them.
+Prompts are resampled; trainings are not. There is one a seed, too few for an interval over them, but where a table has
+those of many adapters (`adapter_sets`).
 """
 
 from __future__ import annotations
