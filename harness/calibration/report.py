@@ -72,7 +72,7 @@ were given. Identities of these chapters are not here; chapter 4 judges their ki
 Tables of adapters (13 to 19) have held-out prompts, and each draw a training of its own, in which what an adapter adds
 is some 10% more or less than in the mean training (a log-normal factor of that adapter and draw). The truth is of the
 mean training; verdicts take trainings as they are, but for those on recipes (18), which count how they scatter, in the
-form that these tables have. In recorded tables of SmolLM2-135M all adapters of a draw differ from the mean by one factor
+form that these tables have. In recorded tables of SmolLM2-135M all adapters of a draw differ from the mean by a factor
 (0.78 to 1.19), and each by 1% (18), 4% to 5% (16) or, with prompts of its own, 9% to 19% (15, 19) beside it.
 
 About a quarter of the planted models of chapters 1, 2, 3 and 5 are also built, loaded and measured by the engine on a
@@ -186,8 +186,8 @@ def _shown(results: Mapping[str, Any]) -> str:
         "interval, and whether that shows the aim of 1%. *Missed*: the interval lies above it. *Not shown*: it holds "
         "more than 1%, though fewer errors, or none, may have been seen; 368 models without an error show it. Then the "
         "multiple of the threshold from which on a power of 95% is promised, and how many of the cards were supported "
-        "on 95% of the models in every bin from there on; *open*: on fewer in some bin, or no model lies in it, where the "
-        "interval of each bin still holds 95%. Of the others, the least multiple from which on they were, and about how "
+        "on 95% of the models in every bin from there on; *open*: on fewer in some bin, or none lies in it, and the "
+        "interval of each still holds 95%. Of the others, the least multiple from which on they were, and about how "
         "many times the templates of a family (12 to 15) would bring that down to what is promised.\n"
     )
     return text + "\n" + _table(header, rows, 2) + "\n" + _missed_cards(results)
