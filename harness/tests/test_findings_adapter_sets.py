@@ -159,14 +159,16 @@ def scattered(own: tuple[float, ...], table: dict[str, float], **given: object) 
 
 
 def layout(trained: np.ndarray) -> tuple[float, float]:
-    """The variance beside what a seed has in common, as a share of squares, and its freedom: by least squares."""
-    mean = trained.mean(axis=0)
-    left = sum(float(np.linalg.lstsq(mean[:, None], row, rcond=None)[1][0]) for row in trained)
-    weights = mean**2 / (mean**2).sum()
-    counted = 1.0 - (weights**2).sum()
-    return left / ((len(trained) - 1) * counted * (mean**2).sum()), (len(trained) - 1) * (
-        1 / (1 - counted) - 1
+    """The residual mean square of an additive layout of shares, and its freedom: by least squares on dummies."""
+    seeds, adapters = trained.shape
+    shares = (trained / trained.mean(axis=0)).ravel()
+    seed, adapter = np.divmod(np.arange(seeds * adapters), adapters)
+    dummies = np.hstack([seed[:, None] == np.arange(seeds), adapter[:, None] == np.arange(adapters)]).astype(
+        float
     )
+    fit = dummies @ np.linalg.lstsq(dummies, shares, rcond=None)[0]
+    freedom = (seeds - 1) * (adapters - 1)
+    return float(((shares - fit) ** 2).sum()) / freedom, freedom
 
 
 def half_width(trained: np.ndarray, compared: float) -> float:
@@ -229,10 +231,22 @@ def test_what_all_adapters_of_a_seed_have_in_common_widens_nothing():
     assert found.sentence.endswith(" Trainings scatter by 0.0% of what they add.")
 
 
-def test_an_adapter_that_adds_nearly_all_has_no_scatter_of_its_own():
-    """There is nothing beside it that would tell its own from what the seed has in common."""
-    found = scattered((1.9, 2.0, 2.2), gains(0.0, 0.4))
-    assert (found.verdict, found.estimate.low) == (SUPPORTED, pytest.approx(np.mean([1.9, 2.0, 2.2]) - 0.4))
+def test_an_adapter_that_adds_next_to_nothing_tells_nothing_of_trainings():
+    """It turns round from training to training: less than a tenth of the median adapter, it is left out."""
+    mean, small = np.array([4.0, 3.0, 2.0, 1.0]), np.array([[0.1], [-0.3], [0.3]])
+    trained = np.array([[1.02], [0.99], [0.99]]) * mean
+    trained[0, 0] += 0.4
+    assert own_scatter(np.hstack([trained, small])) == own_scatter(trained)
+    alone = scattered((1.9, 2.0, 2.2), gains(0.0, 0.0), margin=-0.1)
+    assert (alone.verdict, alone.estimate.low) == (
+        SUPPORTED,
+        pytest.approx(np.mean([1.9, 2.0, 2.2]) + 0.1, abs=1e-5),
+    )
+
+
+def test_an_adapter_that_adds_nearly_all_hides_nobodys_scatter():
+    """The freedom is of all adapters, whatever one of them adds."""
+    assert own_scatter(np.array([[80.0, 1.0, 1.1, 0.9], [80.0, 1.1, 1.0, 1.1]])).freedom == 3
 
 
 def test_trainings_that_scatter_by_more_than_the_lead_decide_nothing():

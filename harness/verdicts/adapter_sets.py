@@ -27,9 +27,8 @@ from harness.verdicts.verdict import Finding, MissingEvidence
 
 DIFFERENCE = "difference"
 """Of gains or of shares: bounded by nothing that its interval could use."""
-LEAST_COUNTED = 0.1
-"""Of 1 for countless adapters of one size and 1/2 for two: where one adds nearly all, nothing is told from what a seed
-has in common."""
+LEAST_SIZE = 0.1
+"""Of the median adapter's: what adds less is told by its prompts, not by its training."""
 
 
 def judge_beats(criterion: RecipeBeats, measured: Measured) -> Finding:
@@ -96,31 +95,25 @@ class Scatter:
     """By what share of what it adds a training of one adapter differs from the mean, beyond what all of a seed do."""
 
     share: float
-    freedom: float
+    freedom: int
 
 
 def own_scatter(trained: Float[np.ndarray, "trainings adapters"]) -> Scatter:
-    """Estimated from what each adapter adds in each training; 0 where one training, or hardly two adapters, show none.
+    """Residual mean square of what each adapter adds in each training, as a share of its mean; less what a seed shares.
 
-    Each training is fitted by a multiple of the mean one; what is left has, in relation to the squared means, the
-    variance and the degrees of freedom of an additive layout whose columns are weighted by them (Satterthwaite 1946).
+    0 where one training or one adapter shows none. Adapters that add next to nothing have no such share.
     """
     mean = trained.mean(axis=0)
-    whole = float(mean @ mean)
-    if len(trained) < 2 or whole == 0.0:
-        return Scatter(share=0.0, freedom=1.0)
-    counted = 1.0 - float((mean**4).sum()) / whole**2
-    if counted < LEAST_COUNTED:
-        return Scatter(share=0.0, freedom=1.0)
-    left = trained - np.outer(trained @ mean / whole, mean)
-    seeds = len(trained) - 1
-    return Scatter(
-        share=float(np.sqrt((left**2).sum() / (seeds * whole * counted))),
-        freedom=seeds * counted / (1.0 - counted),
-    )
+    told = np.abs(mean) > LEAST_SIZE * np.median(np.abs(mean))
+    freedom = (len(trained) - 1) * (int(told.sum()) - 1)
+    if freedom < 1:
+        return Scatter(share=0.0, freedom=1)
+    shares = trained[:, told] / mean[told]
+    left = shares - shares.mean(axis=1, keepdims=True)
+    return Scatter(share=float(np.sqrt((left**2).sum() / freedom)), freedom=freedom)
 
 
-def _with_trainings(found: Sampled, error: Float[np.ndarray, " others"], freedom: float) -> Sampled:
+def _with_trainings(found: Sampled, error: Float[np.ndarray, " others"], freedom: int) -> Sampled:
     """The same means, whose `pivots` count the standard error of trainings as well; `draws` and `error` do not."""
     if not error.any():
         return found
