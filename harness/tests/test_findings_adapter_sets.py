@@ -29,6 +29,8 @@ BASE = -3.0
 LEAST_P = 1 / 10_000
 """One-sided, where none of 9,999 resamples contradicts."""
 OTHERS = tuple(f"other_{i}" for i in range(5))
+QUIET = {f"quiet_{i}": 1.0 for i in range(40)}
+"""Adapters that add the same in every training."""
 
 
 def on(name: str, family: str = "a", **given: object) -> Adapted:
@@ -138,7 +140,7 @@ def test_trainings_that_disagree_decide_nothing():
 )
 def test_one_training_on_the_other_side_undoes_what_all_together_show(own, by_seed, agreed) -> None:
     """The table's trainings hardly scatter: of two that lead, or lag, by a tenth the same mean decides."""
-    rows = gains(0.0, 1.0, 9, 9, 9, 9)
+    rows = gains(0.0, 1.0) | QUIET
     found = scattered(own, rows)
     assert (found.verdict, found.p_value) == (INCONCLUSIVE, 1.0)
     assert f"({by_seed} by seed)" in found.sentence
@@ -148,7 +150,7 @@ def test_one_training_on_the_other_side_undoes_what_all_together_show(own, by_se
 
 def test_a_training_without_a_lead_does_not_contradict_one() -> None:
     """As much is enough: the second training adds exactly what the other does. The table's trainings hardly scatter."""
-    found = ask(gains(1.5, 1.0, 9, 9, 9, 9), others=OTHERS[:1], seeds=({}, {"own": 1.0}), noise=0.0)
+    found = ask(gains(1.5, 1.0) | QUIET, others=OTHERS[:1], seeds=({}, {"own": 1.0}), noise=0.0)
     assert found.verdict is SUPPORTED
     assert "is so for 1 of 1 (1, 1 by seed); " in found.sentence
 
@@ -217,7 +219,7 @@ def test_two_trainings_widen_the_bounds_of_each_lead_by_what_it_compares():
     lead, half = 4.0 - 0.5 * 4.0, half_width(trained, np.hypot(4.0, 0.5 * 4.0))
     assert found.estimate.value == pytest.approx(lead)
     assert (found.estimate.low, found.estimate.high) == pytest.approx(
-        (lead - half, lead + half), abs=0.04 * half
+        (lead - half, lead + half), abs=0.15 * half
     )
     assert "is so for 2 of 2 (2, 2 by seed); the deciding one, other_1, lies " in found.sentence
 
