@@ -22,8 +22,8 @@ class Index:
     """(skill - others) / (|skill| + |others|) of two mean drops, in [-1, 1].
 
     It is at least c, for c of 0 or more, where both (1 - c) skill - (1 + c) others and (1 + c) skill - (1 - c) others
-    are; below 0, where one of them is. So it is tested by these two means (Fieller 1954): resamples of the quotient
-    itself, of a dozen templates, find it too often on either side of a bound.
+    are; below 0, where one of them is. So it is tested by these two means (Fieller 1954), whose test is that of every
+    other mean; that it errs less than resamples of the quotient is not shown.
     """
 
     clusters: Clusters
