@@ -50,11 +50,11 @@ def size(
 
 
 def bound_size(criterion: EveryProbe | SomeProbe, mean: float) -> float:
-    """The size of one probe's population mean."""
+    """The size of one probe's population mean: 1 at the bound, 0 where it lies on the other side of no effect."""
     if criterion.at_least is not None:
         if criterion.metric in BOUNDED and criterion.at_least > HALF:
             return _ratio(1.0 - criterion.at_least, 1.0 - mean)
-        return mean / criterion.at_least
+        return max(0.0, mean / criterion.at_least)
     assert criterion.at_most is not None
     if criterion.metric in BOUNDED and criterion.at_most > HALF:
         return (1.0 - mean) / (1.0 - criterion.at_most)

@@ -9,13 +9,14 @@ from jaxtyping import Float
 
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
+from harness.statistics.ends import LEAST_SIZE, bisect_end
 from harness.statistics.estimate import ALPHA
 
 HALVINGS = 40
 DOUBLINGS = 40
 PRECISION = 1e-5
 """Of an end, as a share of it."""
-FIRST_STEP = 2.0**-10
+FIRST_STEP = LEAST_SIZE
 """Of the size of the ratio; DOUBLINGS of it reach a thousand million times that size."""
 
 
@@ -66,9 +67,4 @@ def _end(rejected: Callable[[float], bool], value: float, at: float) -> float:
             inside, step = inside + step, 2 * step
     if outside is None:
         return float("inf")
-    for _ in range(HALVINGS):
-        middle = (inside + outside) / 2
-        if outside - inside <= PRECISION * max(abs(middle), FIRST_STEP):
-            break
-        inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
-    return inside
+    return bisect_end(rejected, inside, outside, halvings=HALVINGS, precision=PRECISION)

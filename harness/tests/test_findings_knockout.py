@@ -445,6 +445,15 @@ def test_drops_of_either_sign_leave_an_index_as_open_as_can_be() -> None:
         assert index.interval(at=at) == (-1.0, 1.0)
 
 
+def test_an_index_that_is_not_told_from_the_end_of_its_range_reaches_it() -> None:
+    """Also beyond a bound that is not told from it either: the end of the range itself, not one just short of it."""
+    records = UNEVEN.prompts[:12]
+    skill = np.array([1.0, -1.0, 2.0, -2.0, 0.5, -0.4] * 2)
+    index = Index(clusters=Clusters.of(records), parts=np.array([skill, -2 * skill + 0.01]))
+    assert index.interval(at=0.5) == (-1.0, 1.0)
+    assert index.interval(at=-0.5) == (-1.0, 1.0)
+
+
 def test_an_index_is_at_least_0_where_the_skill_loses_no_less_than_the_others() -> None:
     """One mean tells that it is; that it is not is asked in two ways."""
     _, own, others = weighed(spread_drop)

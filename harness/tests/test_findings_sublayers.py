@@ -358,8 +358,8 @@ def said_of(count, worst, one, two, text, verdict=SUPPORTED, allowed="0.0003"):
         "(98% interval)."
     )
     return (
-        f"An identity, not a statistic: of {count} comparisons the one furthest beyond its limit, or nearest to it, "
-        f"differs by {worst} nats, where {allowed} is allowed, between '{one}' and '{two}' on "
+        f"An identity, not a statistic: of {count} comparisons the one "
+        f"{'nearest to' if verdict is SUPPORTED else 'furthest beyond'} its limit differs by {worst} nats, where {allowed} is allowed, between '{one}' and '{two}' on "
         f"'{text} of seed 42'.{left_open if verdict is SUPPORTED else ''}"
     )
 

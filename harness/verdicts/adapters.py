@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from harness.statistics.bootstrap import RESAMPLES, Sampled, sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.correlation import correlations, permutation_p
-from harness.statistics.estimate import format_number, unit_of
+from harness.statistics.estimate import BOUNDED, format_number, unit_of
 from harness.statistics.ratio import ratio_interval
 from harness.verdicts.adapter_criteria import (
     AdapterRatio,
@@ -39,8 +39,14 @@ ROUNDING = 1e-9
 def judge_ratio(criterion: AdapterRatio, measured: Measured) -> Finding:
     """Supported where the mean of part - times x of lies on its side of 0 (each row's, if asked for); refuted beyond.
 
-    One row beyond refutes (Bonferroni). In each training as well; of constants, in every training or in none.
+    One row beyond refutes (Bonferroni). In each training as well; of constants, in every training or in none. Raises
+    MissingEvidence for shares: their bounds are not those of a difference.
     """
+    if criterion.part.metric in BOUNDED:
+        raise MissingEvidence(
+            f"AdapterRatio cannot judge {criterion.part.metric}: a difference of shares is no share, and would "
+            "have the bounds of one; ask for kl_nats or answer_logprob"
+        )
     if isinstance(criterion.part, Spread):
         return judge_spread_ratio(criterion, measured)
     part, of = (read_series(measured, criterion.experiment, m) for m in (criterion.part, criterion.of))

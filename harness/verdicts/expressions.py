@@ -91,8 +91,7 @@ def _term(node: ast.expr, figures: Mapping[str, Quantity]) -> Term:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return _shown(number)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _term(operand, figures)
-            return Term(value=-_number(inner, "-"), text=f"-{_in_brackets(inner, 3)}", binds=3)
+            return _negative(_term(operand, figures))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _combined(_term(left, figures), type(op), _term(right, figures))
         case ast.Subscript(value=inside, slice=ast.Constant(value=str() as label)):
@@ -117,10 +116,19 @@ def _combined(left: Term, op: type[ast.operator], right: Term) -> Term:
             {label: do(_entry(left, label, sign), _entry(right, label, sign)) for label in tables[0]}
         )
     value = do(_number(left, sign), _number(right, sign))
-    side = binds if sign in "+*" else binds + 1
+    # a - b - c is (a - b) - c, and a ** b ** c is a ** (b ** c)
+    first, second = binds, binds + (sign in "-/")
+    if op is ast.Pow:
+        first = binds + 1
     return Term(
-        value=value, text=f"{_in_brackets(left, binds)} {sign} {_in_brackets(right, side)}", binds=binds
+        value=value, text=f"{_in_brackets(left, first)} {sign} {_in_brackets(right, second)}", binds=binds
     )
+
+
+def _negative(term: Term) -> Term:
+    if isinstance(term.value, Mapping):
+        return _shown({label: -value for label, value in term.value.items()})
+    return Term(value=-_number(term, "-"), text=f"-{_in_brackets(term, 3)}", binds=3)
 
 
 def _entry(term: Term, label: str, sign: str) -> float:

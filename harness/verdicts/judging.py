@@ -8,7 +8,6 @@ from typing import assert_never
 
 from harness.claim import Claim
 from harness.protocols import Protocol
-from harness.statistics.estimate import BOUNDED
 from harness.verdicts import (
     adapter_recovery,
     adapter_sets,
@@ -126,7 +125,6 @@ from harness.verdicts.verdict import (
     Finding,
     InstrumentInvalid,
     Judgement,
-    MissingEvidence,
     Verdict,
     combine,
 )
@@ -196,11 +194,6 @@ def judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
 
 
 def _judge_criterion(criterion: SingleCriterion, view: Measured) -> Finding:
-    if isinstance(criterion, AdapterRatio) and criterion.part.metric in BOUNDED:
-        raise MissingEvidence(
-            f"AdapterRatio cannot judge {criterion.part.metric}: a difference of shares is no share, and would "
-            "have the bounds of one; ask for kl_nats or answer_logprob"
-        )
     match criterion:
         case HubIs():
             finding = hub.judge_hub(criterion, view)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
+from harness.statistics.ends import bisect_end
 from harness.statistics.estimate import ALPHA
 
 HALVINGS = 12
@@ -56,9 +57,6 @@ class Index:
         inside, outside = self.value, limit
         if min(inside, outside) < at < max(inside, outside):
             inside, outside = (inside, at) if told(at) else (at, outside)
-        elif not told(outside):
-            return outside
-        for _ in range(HALVINGS):
-            middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if told(middle) else (middle, outside)
-        return inside
+        if outside == limit and not told(limit):
+            return limit
+        return bisect_end(told, inside, outside, halvings=HALVINGS)

@@ -132,10 +132,11 @@ def judge_same_effect(criterion: SameEffect, measured: Measured) -> Finding:
                 f"'{first.probes[probe]}' and '{rows.probes[probe]}' on {first.prompts[prompt].text!r}"
             )
     holds = furthest <= 0.0
+    where = "nearest to" if holds else "furthest beyond"
     return Finding(
         verdict=Verdict.SUPPORTED if holds else Verdict.REFUTED,
-        sentence=f"An identity, not a statistic: of {count} comparisons the one furthest beyond its limit, or nearest "
-        f"to it, differs by {said}.{' ' + say_reserve(first.prompts) if holds else ''}",
+        sentence=f"An identity, not a statistic: of {count} comparisons the one {where} its limit differs by {said}."
+        f"{' ' + say_reserve(first.prompts) if holds else ''}",
     )
 
 

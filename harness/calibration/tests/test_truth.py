@@ -139,6 +139,7 @@ def test_the_size_of_a_hub_claim(shop: Workshop) -> None:
         ({"at_most": 0.95}, "argmax_match", 0.975, 0.5),
         ({"at_least": 0.95}, "argmax_match", 0.975, 2.0),
         ({"at_most": 0.1}, "kl_nats", 0.0, np.inf),
+        ({"at_least": 0.1}, "answer_logprob", -0.2, 0.0),
     ],
 )
 def test_the_size_of_a_bound(given: dict[str, float], metric: str, mean: float, expected: float) -> None:

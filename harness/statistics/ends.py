@@ -1,0 +1,24 @@
+"""Where an interval ends that is defined by a test: by bisection between a value it leaves in and one it rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+LEAST_SIZE: Final = 2.0**-10
+"""An end nearer to 0 is found as closely as this one."""
+
+
+def bisect_end(
+    rejected: Callable[[float], bool], inside: float, outside: float, *, halvings: int, precision: float = 0.0
+) -> float:
+    """The last value found that is not rejected, from `inside`, which is not, towards `outside`, which is.
+
+    After `halvings` of what lies between, or sooner where that is no more than `precision` of the end.
+    """
+    for _ in range(halvings):
+        middle = (inside + outside) / 2
+        if abs(outside - inside) <= precision * max(abs(middle), LEAST_SIZE):
+            break
+        inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
+    return inside
