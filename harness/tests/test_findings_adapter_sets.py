@@ -12,7 +12,7 @@ from harness.adapters.values import Adapted, Kind, Part, Recipe
 from harness.edits import skip
 from harness.effects import pool
 from harness.statistics.estimate import CONFIDENCE
-from harness.verdicts.adapter_sets import own_scatter
+from harness.verdicts.adapter_sets import Scatter, own_scatter
 from harness.verdicts.criteria import RecipeBeats
 from harness.verdicts.judging import judge_criterion
 from harness.verdicts.reading import measured
@@ -222,6 +222,21 @@ def test_two_trainings_widen_the_bounds_of_each_lead_by_what_it_compares():
         (lead - half, lead + half), abs=0.15 * half
     )
     assert "is so for 2 of 2 (2, 2 by seed); the deciding one, other_1, lies " in found.sentence
+    assert found.sentence.endswith(
+        f" Trainings scatter by {np.sqrt(layout(trained)[0]):.1%} of what they add."
+    )
+
+
+def test_two_trainings_of_two_adapters_scatter_with_one_degree_of_freedom():
+    trained = np.array([[1.0, 2.0], [1.2, 2.0]])
+    variance, freedom = layout(trained)
+    assert own_scatter(trained) == Scatter(share=pytest.approx(np.sqrt(variance)), freedom=1)
+    assert freedom == 1
+
+
+@pytest.mark.parametrize("trained", [[[1.0, 2.0, 4.0]], [[1.0], [1.2], [0.9]]])
+def test_one_training_or_one_adapter_shows_no_scatter(trained):
+    assert own_scatter(np.array(trained)) == Scatter(share=0.0, freedom=1)
 
 
 def test_what_all_adapters_of_a_seed_have_in_common_widens_nothing():
@@ -238,7 +253,8 @@ def test_an_adapter_that_adds_next_to_nothing_tells_nothing_of_trainings():
     mean, small = np.array([4.0, 3.0, 2.0, 1.0]), np.array([[0.1], [-0.3], [0.3]])
     trained = np.array([[1.02], [0.99], [0.99]]) * mean
     trained[0, 0] += 0.4
-    assert own_scatter(np.hstack([trained, small])) == own_scatter(trained)
+    for unit in (1.0, 16.0, 1 / 16):
+        assert own_scatter(unit * np.hstack([trained, small])) == own_scatter(trained)
     alone = scattered((1.9, 2.0, 2.2), gains(0.0, 0.0), margin=-0.1)
     assert (alone.verdict, alone.estimate.low) == (
         SUPPORTED,
