@@ -357,9 +357,10 @@ def said_of(count, worst, one, two, text, verdict=SUPPORTED, allowed="0.0003"):
         " None of 10 templates shows a break on the prompts drawn of it: at most 36.9% of templates like these would "
         "(98% interval)."
     )
+    place = "nearest to" if verdict is SUPPORTED else "furthest beyond"
     return (
-        f"An identity, not a statistic: of {count} comparisons the one "
-        f"{'nearest to' if verdict is SUPPORTED else 'furthest beyond'} its limit differs by {worst} nats, where {allowed} is allowed, between '{one}' and '{two}' on "
+        f"An identity, not a statistic: of {count} comparisons the one {place} its limit differs by {worst} nats, "
+        f"where {allowed} is allowed, between '{one}' and '{two}' on "
         f"'{text} of seed 42'.{left_open if verdict is SUPPORTED else ''}"
     )
 
