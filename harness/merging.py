@@ -2,8 +2,8 @@
 
 DIR holds MODEL/EXPERIMENT-PROTOCOL-seedN.json, as claims/evidence does, or has claims/evidence below it. A file is
 taken as it was measured, provenance and all, or refused with the reason. A cell that is there already stays: where
-the other measurement agrees within the tolerance of recording nothing is to be done, and where it does not both
-are shown, for a person to decide. Nothing is written unless all can be.
+the other file is the same to the byte, or its measurement agrees within the tolerance of recording, nothing is to be
+done, and where it does not both are shown, for a person to decide. Nothing is written unless all can be.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from tqdm import tqdm
 
 from harness.evidence import Evidence, EvidenceCorrupt, from_text, read, to_text
 from harness.experiments import EXPERIMENTS
@@ -60,7 +62,10 @@ def plan(source: Path, recorded: Recorded, *, take_theirs: Sequence[str] = ()) -
         raise NothingToMerge(f"{source} is not a folder: name one with MODEL/EXPERIMENT-PROTOCOL-seedN.json")
     if root == recorded.root.resolve():
         raise NothingToMerge(f"{source} is the recorded evidence itself: name another machine's")
-    outcomes = [_outcome(path, root, recorded, take_theirs) for path in sorted(root.rglob("*.json"))]
+    files = tqdm(
+        sorted(root.rglob("*.json")), desc="records", unit="file", leave=False, delay=2, disable=None
+    )
+    outcomes = [_outcome(path, root, recorded, take_theirs) for path in files]
     if not outcomes:
         raise NothingToMerge(f"no evidence in {source}: it should hold MODEL/EXPERIMENT-PROTOCOL-seedN.json")
     if idle := set(take_theirs) - {o.name for o in outcomes if o.state == "replaced"}:
@@ -91,6 +96,8 @@ def apply(outcomes: Sequence[Outcome], recorded: Recorded) -> None:
 
 def _outcome(path: Path, root: Path, recorded: Recorded, take_theirs: Sequence[str]) -> Outcome:
     name = path.relative_to(root).with_suffix("").as_posix()
+    if _is_ours(path, root, recorded):
+        return Outcome(name=name, state="kept")
     try:
         theirs = _trusted(path, root, recorded)
     except Refused as reason:
@@ -114,6 +121,18 @@ def _outcome(path: Path, root: Path, recorded: Recorded, take_theirs: Sequence[s
         theirs=about,
         data=data,
     )
+
+
+def _is_ours(path: Path, root: Path, recorded: Recorded) -> bool:
+    """Whether it is, to the byte, what is recorded here in its place: then nothing is to be taken, whatever it says."""
+    try:
+        ours = recorded.root / path.relative_to(root)
+        plain = path.resolve().is_relative_to(root) and path.is_file() and ours.is_file()
+        if not plain or path.stat().st_size != ours.stat().st_size:
+            return False
+        return path.read_bytes() == ours.read_bytes()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _trusted(path: Path, root: Path, recorded: Recorded) -> Evidence:

@@ -118,6 +118,27 @@ def test_the_repository_s_own_evidence_is_understood(ours: Recorded, theirs: Rec
     assert {o.state for o in plan(theirs.root, ours)} == {"kept"}
 
 
+def test_a_file_that_is_ours_to_the_byte_is_kept_unread_and_any_other_is_read(
+    measured: Make, ours: Recorded, theirs: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = theirs.put(measured())
+    (ours.root / CELL).parent.mkdir(parents=True)
+    copy = ours.root / f"{CELL}.json"
+    copy.write_bytes(path.read_bytes())
+    monkeypatch.setattr(merging, "from_text", lambda *_, **__: pytest.fail("was read"))
+    assert outcome(theirs, ours).state == "kept"
+    monkeypatch.undo()
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + b" \n")
+    assert len(path.read_bytes()) == len(data)
+    assert outcome(theirs, ours).state == "refused"
+    path.write_bytes(data + b"\n")
+    assert outcome(theirs, ours).state == "kept", "read, and within tolerance"
+    path.unlink()
+    path.symlink_to(copy)
+    assert refusal(theirs, ours) == "it leads out of the folder"
+
+
 # Conflicts
 
 
