@@ -308,6 +308,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: (_correlation(UPDATES, OFF, WHY_CORRELATES, low=0.5),)},
         presupposes=(ACTS,),
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         borderline={SOUND: ("smollm2_135m",)},
         note="Trainings are taken as they are, one a seed: the interval is over prompts. How far three trainings "
         "differ shows in 'seeds agree'. Each family counts a fifth; the next card asks of JSON prompts alone. The null "
@@ -326,7 +327,7 @@ CLAIMS = (
             )
         },
         presupposes=(ACTS,),
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
         note="Written after the card before had been measured on SmolLM2-135M; the bound is its bound.",
     ),
     Claim(
@@ -339,6 +340,7 @@ CLAIMS = (
             SOUND: (_correlation(UPDATES, OFF, WHY_BEYOND_DEPTH, low=0.3, given_depth=True, kind="spearman"),)
         },
         presupposes=(ACTS,),
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         note="What a straight line in the depth leaves of the ranks: a bend in both would still count. Neighbouring "
         "blocks that resemble one another for a third reason make its p-value too small.",
     ),
@@ -380,7 +382,7 @@ CLAIMS = (
             )
         },
         presupposes=(ACTS,),
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.INCONCLUSIVE}},
         note="Blocks stand in for one another: switched off alone, none of SmolLM2-135M costs more than 0.005 nats, "
         "where the whole moves 1.4. Each family counts a fifth; four of the five are not the adapter's own.",
     ),
@@ -400,7 +402,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={PUBLISHED: {"smollm2_135m": Verdict.REFUTED}},
+        expected={PUBLISHED: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
         note="peft draws A uniformly with a variance of 1 / (3 x inputs), so |A|^2 is rank / 3 in each module, "
         "whatever its width: sqrt(4 x 8 / 3) = 3.266. What takes SmolLM2-135M beyond 5% is B, which grows from 0. "
         "Blocks with fewer modules (LFM2's convolutions) start lower.",

@@ -92,7 +92,7 @@ CLAIMS = (
         falsified_by="an adapter that leaves more than half of it",
         models=EVERY_MODEL,
         criteria={SOUND: tuple(_halves(family) for family in DEOBFUSCATION)},
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.INCONCLUSIVE}},
         borderline={SOUND: ("smollm2_135m",)},
     ),
     Claim(
@@ -115,6 +115,7 @@ CLAIMS = (
             )
         },
         presupposes=LEARNED,
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="deobfuscation-random-update-inert",

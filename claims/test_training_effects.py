@@ -543,7 +543,7 @@ CLAIMS = (
         falsified_by="another skill with a higher score",
         models=EVERY_MODEL,
         criteria={SOUND: (_most_separable(CODE),)},
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="training-raises-json",
@@ -558,6 +558,7 @@ CLAIMS = (
                 ),
             )
         },
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="training-raises-each-skill",
@@ -567,7 +568,7 @@ CLAIMS = (
         "copying and delimiter tracking",
         models=EVERY_MODEL,
         criteria={SOUND: tuple(_own_gain(family, 0.0, NO_MARGIN) for family in FAMILIES)},
-        borderline={SOUND: ("smollm2_135m",)},
+        borderline={SOUND: ("gemma3_270m", "smollm2_135m")},
     ),
     Claim(
         id="training-own-beats-others",
@@ -598,6 +599,7 @@ CLAIMS = (
                 for family in FAMILIES
             )
         },
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         note="Written after a reader had seen how much adapters add to others' prompts on SmolLM2-135M.",
     ),
     Claim(
@@ -621,7 +623,7 @@ CLAIMS = (
                 for family in FAMILIES
             )
         },
-        borderline={SOUND: ("smollm2_135m",)},
+        borderline={SOUND: ("gemma3_270m", "smollm2_135m")},
     ),
     Claim(
         id="training-spares-other-skills",
@@ -644,6 +646,7 @@ CLAIMS = (
                 for family in FAMILIES
             )
         },
+        borderline={SOUND: ("gemma3_270m",)},
     ),
     Claim(
         id="training-json-moves-json-most",
@@ -678,7 +681,7 @@ CLAIMS = (
                 for on in (FACTUAL, JSON)
             )
         },
-        borderline={SOUND: ("smollm2_135m",)},
+        borderline={SOUND: ("gemma3_270m", "smollm2_135m")},
     ),
     Claim(
         id="stacking-svd-keeps-the-sum",
@@ -689,6 +692,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: _kept_of_sums(None, "the SVD merge, at the rank of one,")},
         presupposes=_sums_add(),
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         borderline={SOUND: ("smollm2_135m",)},
         note="The sum of two adapters of rank 8 has rank 16 in every module, and the concatenation of their factors is "
         "that sum exactly; an SVD merge keeps its 8 largest singular values. Whether the sum itself helps is asked by "
@@ -703,7 +707,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: _kept_of_sums(MERGED_RANK, f"the SVD merge, at rank {MERGED_RANK},")},
         presupposes=_sums_add(),
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
         note="The largest singular values may all be of one of the two: nothing shares the ranks out evenly.",
     ),
 )

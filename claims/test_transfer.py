@@ -245,7 +245,7 @@ CLAIMS = (
                 ),
             )
         },
-        borderline={PUBLISHED: ("smollm2_135m",)},
+        borderline={PUBLISHED: ("gemma3_270m", "smollm2_135m")},
         note="A KL grows with the square of what changed: an adapter that acts evenly over the depth has half of it "
         "recovered at 1 - sqrt(1/2) = 0.29 of the depth, not in the middle. Each family counts a fifth, and four of "
         "the five are not the adapter's own; on JSON prompts alone SmolLM2-135M reaches half at L9 of 30.",
@@ -268,7 +268,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.REFUTED}},
         note="Recoveries of single blocks need not sum to 1, nor be positive: what a block adds holds what the blocks "
         "before it caused, and those of SmolLM2-135M sum to 5.5 times the way. The depth is that of half of their sum.",
     ),
@@ -281,7 +281,8 @@ CLAIMS = (
         criteria={
             SOUND: (AdapterRecovery(rows=_added(), at_most=0.5, rationale=WHY_MOST),),
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.REFUTED}},
+        borderline={SOUND: ("gemma3_270m",)},
     ),
     Claim(
         id="transfer-last-token-late",
@@ -298,7 +299,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
     ),
     Claim(
         id="transfer-last-token-by-answer",
@@ -320,7 +321,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.REFUTED}},
         note="On JSON prompts, the adapter's own. Written after the card before had been measured on SmolLM2-135M.",
     ),
     Claim(
@@ -358,7 +359,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.REFUTED}},
         note="Even where blocks add up the two may differ: the answer's log-probability levels off as it nears "
         "certainty, so that the first half of the way up is the shorter one.",
     ),
@@ -378,7 +379,7 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="transfer-own-prompt-needed",
