@@ -55,12 +55,14 @@ sentence true?
 
 - *holds*: sound says `supported`. *falls*: it says `refuted`. **artifact**: supported as published, refuted as sound.
   *open*: not decided.
-- Verdicts: `supported`, `refuted`, `inconclusive` (the interval straddles the threshold, or a tie), `invalid` (the
+- Verdicts: `supported`, `refuted`, `inconclusive` (the interval straddles the threshold, or a tie; or of many rows the
+  worst lies beyond it, but not so far that chance among so many is ruled out), `invalid` (the
   instrument failed a sanity check); of arithmetic over published figures, `consistent` or
   `inconsistent` with them.
 - *effect* is the sound one, else the published one: mostly a mean over task families, else the ratio, correlation or
   depth that its unit names, with a 98% interval over templates, the seeds pooled (over trainings too, where the finding
-  tells how these scatter); *n* is prompts / templates behind it.
+  tells how these scatter); *n* is prompts / templates behind it. Pooled, a template counts once, however many draws
+  had it: a pooled number can lie outside those of the seeds.
 - Unfold a claim for its criteria (`[a | b]` asks for each of them), for every number, and for the evidence, a link for
   each seed. *seeds agree* is what each draw of prompts gives by itself: one alone has a third of the prompts, and
   may well be `inconclusive` where all together decide. {error_rates} come from random models and tables

@@ -50,7 +50,14 @@ def size(
 
 
 def bound_size(criterion: EveryProbe | SomeProbe, mean: float) -> float:
-    """The size of one probe's population mean: 1 at the bound, 0 where it lies on the other side of no effect."""
+    """The size of one probe's population mean: 1 at the bound, 0 where it lies on the other side of no effect.
+
+    Raises TypeError for a bound that is not above 0: of it, nothing is so many times as large.
+    """
+    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert bound is not None
+    if bound <= 0.0:
+        raise TypeError(f"no truth is defined for a bound of {bound:g}: teach harness/calibration/truth.py")
     if criterion.at_least is not None:
         if criterion.metric in BOUNDED and criterion.at_least > HALF:
             return _ratio(1.0 - criterion.at_least, 1.0 - mean)

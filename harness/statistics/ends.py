@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 LEAST_SIZE: Final = 2.0**-10
-"""An end nearer to 0 is found as closely as this one."""
+"""Precision is a share of an end's size; of an end nearer to 0 than this, a share of this."""
 
 
 def bisect_end(

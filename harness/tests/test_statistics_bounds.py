@@ -10,8 +10,11 @@ from scipy import stats
 
 from harness.edits import skip
 from harness.statistics.bootstrap import (
+    CACHED,
     RESAMPLES,
     Sampled,
+    _drawn_counts,
+    _studentized,
     percentile_interval,
     resample_weights,
     sample,
@@ -137,6 +140,29 @@ def test_studentized_resamples_are_those_of_a_loop():
     found = studentized(design, x, streams[1], 3_000)
     assert found.clip(-1e4, 1e4) == pytest.approx(expected.clip(-1e4, 1e4), rel=1e-6)
     assert (expected[:, 0] > 1e4).any()
+
+
+class Noted:
+    """Shares of the templates, of which it is noted how many resamples are read at a time."""
+
+    def __init__(self, shares):
+        self.shares, self.read = shares, []
+
+    def __len__(self):
+        return len(self.shares)
+
+    def __getitem__(self, resamples):
+        self.read.append(len(self.shares[resamples]))
+        return self.shares[resamples]
+
+
+def test_each_resample_is_worked_on_once_and_as_many_at_a_time_as_the_cache_holds():
+    """Its mean and its spread, for three means."""
+    design, means = clusters(2, 4), np.arange(18.0).reshape(3, 6)
+    shares = [Noted(x) for x in _drawn_counts((2, 4), np.random.default_rng(0), 3_000)]
+    _studentized(design, means, shares)
+    at_a_time = CACHED // 3
+    assert [x.read for x in shares] == 2 * [2 * [at_a_time] + 2 * [3_000 - at_a_time]]
 
 
 def test_what_is_drawn_once_it_is_asked_for():

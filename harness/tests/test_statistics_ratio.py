@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.statistics import ratio
 from harness.statistics.bootstrap import sample
 from harness.statistics.clusters import Clusters
 from harness.statistics.estimate import ALPHA
@@ -137,3 +138,17 @@ def test_a_ratio_that_is_left_out_is_not_stepped_over(sign: float) -> None:
 def test_a_whole_of_nothing_has_no_ratio() -> None:
     with pytest.raises(ValueError, match="above 0"):
         ratio_interval(clusters(8), np.ones(8), np.zeros(8), at=1.0)
+
+
+def test_an_end_is_sought_no_closer_than_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten doublings at most from a thousandth on, and 17 halvings to a hundred-thousandth, for either end."""
+    part, whole = drawn(15, 1)
+    asked = []
+
+    def noted(*given: object) -> object:
+        asked.append(given)
+        return sample(*given)
+
+    monkeypatch.setattr(ratio, "sample", noted)
+    ratio_interval(clusters(15), part, whole, at=0.5)
+    assert 2 * 10 < len(asked) <= 1 + 2 * (1 + 10 + 17)

@@ -147,6 +147,13 @@ def test_the_size_of_a_bound(given: dict[str, float], metric: str, mean: float, 
     assert bound_size(bound, mean) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("given", [{"at_least": -0.1}, {"at_most": -0.1}, {"at_most": 0.0}])
+def test_a_bound_that_is_not_above_0_has_no_size(given: dict[str, float]) -> None:
+    bound = EveryProbe(experiment="layer_sweep", select=Singles(), metric="kl_nats", rationale="x", **given)
+    with pytest.raises(TypeError, match="no truth is defined for a bound of (-0.1|0): teach"):
+        bound_size(bound, 0.2)
+
+
 def test_every_probe_is_as_true_as_the_worst_and_some_probe_as_the_best(shop: Workshop) -> None:
     model = shop.model("hub", layer=1, n_layers=4)
     asked = {"experiment": "layer_sweep", "select": Singles(), "metric": "kl_nats", "rationale": "x"}
