@@ -588,7 +588,7 @@ CLAIMS = (
             )
         },
         presupposes=(_adds("adapter_ranks", _on(OF_RANK[1])),),
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.INCONCLUSIVE}},
         borderline={SOUND: ("smollm2_135m",)},
         note=AFTER_THE_TABLES,
     ),
@@ -612,6 +612,7 @@ CLAIMS = (
             )
         },
         presupposes=(_adds("adapter_modules", WHOLE),),
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         borderline={SOUND: ("smollm2_135m",)},
         note="In any model q and o have the same two widths, so that adapters on them have equally many parameters. "
         + AFTER_THE_TABLES,
