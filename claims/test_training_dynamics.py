@@ -291,7 +291,7 @@ CLAIMS = (
             )
         },
         expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
-        note="One training alone refutes it; three together leave it open.",
+        note="On SmolLM2-135M one training alone refutes it, and three together leave it open.",
     ),
     Claim(
         id="training-top-was-there",
