@@ -77,7 +77,7 @@ $(MUTATE_STAMP): pyproject.toml
 	$(MUTATE)/bin/pip install --quiet --editable '.[test,mutate]'
 	touch $(MUTATE_STAMP)
 
-mutate: $(MUTATE_STAMP) ## would a test notice a wrong line where it is decided? (an hour on one core; FILES=...: of these files)
+mutate: $(MUTATE_STAMP) ## would a test notice a wrong line where it is decided? (hours; FILES=...: of these files)
 	$(MUTATE)/bin/python -m harness.mutation --jobs $(WORKERS) $(FILES)
 
 clean:           ## drop the venv, the site and what was measured here (recorded evidence and downloaded weights stay)

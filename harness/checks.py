@@ -7,6 +7,7 @@ A gate that fails makes every verdict on the evidence `invalid`, by name.
     unread_position   an edit at a site that cannot matter: a position that the last block's read-out has passed
     noise_floor       the unedited engine beside the model's own forward pass
     foreign_donor     a patch from a prompt of another task brings exactly that prompt's prediction
+    donors_differ     and the predictions of different tasks are apart, or that patch would show nothing
     positive_control  skipping every block does much
     final_exit        an exit after the last block is the model
     output_depends_on_prompt   an edited output that is the same for every prompt measures nothing

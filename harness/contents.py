@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.calibration.power import power_of
 from harness.claim import Claim
 from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
-from harness.verdicts.verdict import Judgement, Verdict
+from harness.verdicts.verdict import ABSENT, Judgement, Verdict
 
 if TYPE_CHECKING:
     from harness.evidence import Evidence
@@ -88,6 +89,12 @@ class Section:
     replaced_by: tuple[Claim, ...] = ()
     judged_as: Claim | None = None
     """An earlier claim of the report that is judged by the very same criteria."""
+
+    @property
+    def error_rates(self) -> str:
+        """How often its verdict errs, or that this was not tried; '' if nothing was judged, or another claim says it."""
+        untried = "not tried on this card." if self.ran and self.judged_as is None else ""
+        return power_of(self.claim.id) or ("" if self.claim.from_figures else untried)
 
     @property
     def ran(self) -> tuple[Row, ...]:
@@ -346,9 +353,10 @@ def headline(row: Row) -> tuple[Protocol, Judgement] | None:
 
 
 def effect_text(judgement: Judgement) -> str:
-    """'9.49 [8.94, 10.1] nats'; '' where there is no number."""
+    """'9.49 [8.94, 10.1] nats'; '' where there is no number. Of what the claim presupposes, if that is not found."""
     e = judgement.estimate
-    return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}] {e.unit}".rstrip() if e else ""
+    of = "presupposed: " if judgement.note == ABSENT else ""
+    return f"{of}{e.value:.3g} [{e.low:.3g}, {e.high:.3g}] {e.unit}".rstrip() if e else ""
 
 
 def verdict_text(row: Row) -> str:

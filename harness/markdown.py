@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.calibration.power import RESULTS, power_of
+from harness.calibration.power import RESULTS
 from harness.contents import (
     OF_FIGURES_READINGS,
     READINGS,
@@ -176,15 +176,22 @@ def _linked_count(tally: Tally, reading: str) -> str:
     """'18 fall', with a link to the list of what it counts; '' for none."""
     if not (n := tally.counts.get(reading, 0)):
         return ""
+    if reading == "not run":
+        return _not_run_count(tally, n)
     model = tally.spec.id if tally.spec else "several"
-    target = {
-        "holds": "what-holds",
-        "falls": f"fell-{model}",
-        "artifact": "artifacts",
-        "not run": f"not-run-{model}" if n > tally.untestable else "not-run",
-    }.get(reading)
+    target = {"holds": "what-holds", "falls": f"fell-{model}", "artifact": "artifacts"}.get(reading)
     said = _counted({reading: n})
     return f"[{said}](#{target})" if target else said
+
+
+def _not_run_count(tally: Tally, n: int) -> str:
+    """'[218 not run](#not-run-m), [8 not testable](#not-run)': what measuring would decide, and what nothing would."""
+    model = tally.spec.id if tally.spec else "several"
+    counts = (
+        (n - tally.untestable, "not run", f"not-run-{model}"),
+        (tally.untestable, "not testable", "not-run"),
+    )
+    return ", ".join(f"[{k} {said}](#{target})" for k, said, target in counts if k)
 
 
 def _what_fell(said: Contents) -> list[str]:
@@ -338,8 +345,7 @@ def _judged_lines(section: Section) -> list[str]:
         asked = judged_by(section.claim)
     else:
         asked = [] if other.id in section.claim.note else [f"judged as [{other.id}](#{other.id}) is."]
-    power = power_of(section.claim.id)
-    return [*asked, *([f"error rates: {power}"] if power else [])]
+    return [*asked, *([f"error rates: {section.error_rates}"] if section.error_rates else [])]
 
 
 def _judged(section: Section) -> list[str]:

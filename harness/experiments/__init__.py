@@ -6,7 +6,7 @@
 | layer_sets  | erase every block of a set                  | skip every block of a set              |
 | early_exit  | unembed resid_post without the final norm   | with the final norm                    |
 | skip_latency| time a run, middle third erased by hooks    | time a run, middle third routed around |
-| head_sweep  | not measured yet                            | zero z of each query head of each block |
+| head_sweep  | see head_sites                              | zero z of each query head of each block |
 | head_groups | the atlas has none                          | the mean of each head and key-value group |
 | head_resample | the atlas has none                        | z of each head from another prompt of the family |
 | head_sites  | z, and channels of two outputs called heads | - |
@@ -40,7 +40,7 @@
 | adapter_deobfuscation | never trained | five skills that undo obfuscation, each alone |
 
 The atlas zeroed something else at each scale where it wrote "head" (channels of the attention's output, heads before
-the output projection, channels of the stream); these sites follow with the chapter on its claims about heads.
+the output projection, channels of the stream): head_sites zeroes each of them.
 
 Sources of the published definitions: the atlas's scripts as described in the project's ledger, sections 1, 5, 8 to 21.
 Massive activations: Sun, Chen, Kolter & Liu 2024 (arXiv:2402.17762).

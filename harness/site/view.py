@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.calibration.power import power_of
 from harness.claim import Claim
 from harness.contents import Section, Tally, contents, effect_text, plain, size_text, where_measured
 from harness.evidence import Evidence
@@ -159,7 +158,7 @@ def _claim(section: Section, report: Report, link: LinkTo) -> ClaimView:
         superseded_by=tuple(card.id for card in section.replaced_by),
         published="; ".join(published),
         artifact=claim.artifact,
-        criteria=tuple(_criteria(claim)),
+        criteria=tuple(_criteria(section)),
         sources=tuple((q.name, f"{q.what}; {q.source}") for q in _figures_of(claim))
         if claim.from_figures
         else (),
@@ -169,8 +168,9 @@ def _claim(section: Section, report: Report, link: LinkTo) -> ClaimView:
     )
 
 
-def _criteria(claim: Claim) -> Iterable[tuple[str, str]]:
+def _criteria(section: Section) -> Iterable[tuple[str, str]]:
     """How a claim is judged, line by line."""
+    claim = section.claim
     if claim.untestable is None:
         for protocol, criteria in claim.criteria.items():
             joiner = "; " if claim.from_figures else " and "
@@ -178,8 +178,8 @@ def _criteria(claim: Claim) -> Iterable[tuple[str, str]]:
         for criterion in claim.presupposes:
             yield "presupposes", str(criterion)
         yield "falsified by", claim.falsified_by
-        if said := power_of(claim.id):
-            yield "error rates", said.rstrip(".")
+        if section.error_rates:
+            yield "error rates", section.error_rates.rstrip(".")
     if claim.note:
         yield "note", claim.note.rstrip(".")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.claim import Claim, Published
-from harness.contents import UNEXPLAINED, contents, together
+from harness.contents import UNEXPLAINED, contents, effect_text, together
 from harness.evidence import Check, Evidence
 from harness.experiments import EXPERIMENTS, SEEDS
 from harness.figures import FIGURES, draw
@@ -21,10 +21,11 @@ from harness.models.spec import HubRepo, LocalDir, ModelSpec
 from harness.protocols import Protocol
 from harness.recording import record
 from harness.report import Judge, Row, UnexplainedArtifact, how_to_run, write_report
+from harness.statistics.estimate import Estimate
 from harness.store import Recorded, Store
 from harness.verdicts.criteria import EveryProbe, HubDepthIncreases, HubIs, HubsAt, StableOverSeeds, WorstCase
 from harness.verdicts.selectors import FinalExit, Singles
-from harness.verdicts.verdict import Judgement, Verdict
+from harness.verdicts.verdict import Finding, Judgement, Verdict, combine
 
 Make = Callable[..., Evidence]
 PUBLISHED, SOUND = Protocol.PUBLISHED, Protocol.SOUND
@@ -202,14 +203,37 @@ def test_the_overview_counts_the_rows(text: str) -> None:
     section = text.split("Overview\n")[1].split("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
     assert [(name, " ".join(visible(cell))) for name, cell in rows[1:]] == [
-        ("Planted hub, `planted_hub`", "3 hold, 1 falls, 1 artifact, 1 not run"),
-        ("Absent, `absent`", "6 not run"),
+        ("Planted hub, `planted_hub`", "3 hold, 1 falls, 1 artifact, 1 not testable"),
+        ("Absent, `absent`", "5 not run, 1 not testable"),
         ("several models", "1 not run"),
     ]
     opening = (
         "Of the 5 judged on **Planted hub**, 3 hold, 1 fall, 1 are artifacts of the method, and 0 are open."
     )
     assert opening in text
+
+
+def test_the_overview_links_what_is_not_run_to_as_many(text: str) -> None:
+    overview = text.split("Overview\n")[1].split("\n## ")[0]
+    assert "[5 not run](#not-run-absent), [1 not testable](#not-run)" in overview
+    assert '<a id="not-run-absent"></a>Absent (`absent`): 5 claims' in text
+
+
+def test_a_card_without_error_rates_says_so_where_it_was_judged(text: str) -> None:
+    untried = "error rates: not tried on this card."
+    assert untried in section_of(text, HUB)
+    assert untried not in section_of(text, UNTESTABLE)
+    assert untried not in section_of(text, DEEPER)  # of two models, one of which was not measured
+
+
+def test_the_effect_of_what_a_claim_presupposes_is_not_shown_as_its_own() -> None:
+    estimate = Estimate(value=0.08, low=0.07, high=0.09, unit="powers of ten", n_prompts=3, n_templates=2)
+    of_another = Finding(
+        verdict=Verdict.REFUTED, sentence="It is not there.", estimate=estimate, p_value=0.001
+    )
+    own = replace(of_another, verdict=Verdict.SUPPORTED)
+    assert effect_text(combine([own], [of_another])) == "presupposed: 0.08 [0.07, 0.09] powers of ten"
+    assert effect_text(combine([own], [own])) == "0.08 [0.07, 0.09] powers of ten"
 
 
 def test_a_chapter_is_listed_with_what_became_of_its_claims(text: str) -> None:

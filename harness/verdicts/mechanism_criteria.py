@@ -11,7 +11,11 @@ from harness.verdicts.criterion import SEPARATION_ALPHA, Criterion
 
 @dataclass(frozen=True, kw_only=True)
 class WriterRaises(Criterion):
-    """The writer's MLP multiplies one number of token 0, in geometric mean over prompts. Judged in `mechanism.py`."""
+    """The writer's MLP multiplies one number of token 0, in geometric mean over prompts.
+
+    The writer is the MLP that adds most to the absolute size of one number. Another may multiply it by more. Judged in
+    `mechanism.py`.
+    """
 
     at_least: float
     """Factor."""
@@ -28,7 +32,7 @@ class WriterRaises(Criterion):
 
     def __str__(self) -> str:
         return (
-            "the MLP that raises a number of token 0 most multiplies it by at least "
+            "the MLP that adds most to a number of token 0, in absolute size, multiplies it by at least "
             f"{format_number(self.at_least)}, in geometric mean"
         )
 

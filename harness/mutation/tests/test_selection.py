@@ -103,6 +103,18 @@ def test_every_mutated_module_is_used_by_a_selected_test():
     assert not missed
 
 
+def test_every_test_file_of_statistics_and_verdicts_is_selected():
+    """A module that others reach may have tests of its own, sharper than theirs."""
+    tests = command.REPOSITORY / "harness" / "tests"
+    files = {
+        f"harness/tests/{path.name}"
+        for subject in ("statistics", "verdicts", "findings")
+        for path in tests.glob(f"test_{subject}_*.py")
+    }
+    assert len(files) > 30
+    assert not sorted(files - set(selection()))
+
+
 def test_every_criterion_is_named_by_a_selected_test():
     asked = {(kind.__module__, kind.__name__) for kind in get_args(AnyCriterion)}
     missed = sorted(asked - uses_of_tests(selection()))

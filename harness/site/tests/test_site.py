@@ -66,8 +66,8 @@ def markdown_counts(text: str) -> dict[str, list[int]]:
     for line in [line for line in table.splitlines() if line.startswith("| ")][1:]:
         name, told = (cell.strip() for cell in line.strip("|").split("|"))
         counts = [
-            int(n) if (n := "".join(re.findall(rf"(\d+) (?:{words})\b", told))) else 0
-            for words in ("holds?", "falls?", "artifacts?", "open", "not run")
+            sum(map(int, re.findall(rf"(\d+) (?:{words})\b", told)))
+            for words in ("holds?", "falls?", "artifacts?", "open", "not run|not testable")
         ]
         found[re.sub(r", `.*", "", name)] = [sum(counts), *counts]
     return found
