@@ -92,7 +92,7 @@ class Section:
 
     @property
     def error_rates(self) -> str:
-        """How often its verdict errs, or that this was not tried; '' if nothing was judged, or another claim says it."""
+        """How often its verdict errs, or that this was not tried; '' if nothing was judged, or another claim tells."""
         untried = "not tried on this card." if self.ran and self.judged_as is None else ""
         return power_of(self.claim.id) or ("" if self.claim.from_figures else untried)
 
