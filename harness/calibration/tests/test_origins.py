@@ -83,7 +83,8 @@ def test_trials_that_are_not_those_of_the_results_are_refused(kept: list[dict[st
 
 
 def test_trials_made_anew_are_the_same(shop: Workshop, kept: list[dict[str, Any]]) -> None:
-    results, seen = _results(kept), []
+    results = _results(kept)
+    seen: list[str] = []
     found = recheck(_sampled(kept, 2), lambda *trial: run_case(shop, *trial), on_trial=seen.append)
     assert (found[CASE.name].trials, found[CASE.name].unlike, len(seen)) == (2, {}, 2)
     results["cases"] = noted(results["cases"], found, TODAY, "fedcba9876")
