@@ -75,8 +75,25 @@ def without_text(tree: ast.AST) -> ast.AST:
 
 @cache
 def source(module: str) -> str:
-    """The module's code without text, as `ast.dump` writes it under this Python."""
-    return ast.dump(without_text(tree_of(module)))
+    """The module's code without text, as `dumped` writes it."""
+    return dumped(without_text(tree_of(module)))
+
+
+def dumped(node: object) -> str:
+    """A syntax tree as `ast.dump` of Python 3.11 writes it, under every Python: later ones know type parameters, or
+    leave out what is empty. (`spelled` is another text; digests that are kept were made of one or the other.)
+    """
+    if isinstance(node, ast.AST):
+        fields = [
+            f"{name}={dumped(value)}"
+            for name, value in ast.iter_fields(node)
+            if not (value is None and getattr(type(node), name, ...) is None)
+            and not (name == "type_params" and not value)
+        ]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(dumped, node))}]"
+    return repr(node)
 
 
 def spelled(node: object) -> str:

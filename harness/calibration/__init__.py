@@ -14,6 +14,8 @@
     table_truth, truth_of_adapters, table_means, table_cases   the truth about a card in such a table, and their trials
     cases        all of them
     stamps       what a trial is made with
+    origins      with which commit and stamp the trials of each case were made, and what is newer
+    recheck      some of them made anew where cards or code are newer
     run          all trials, kept as they are made
     rates        shares with Clopper-Pearson intervals
     report, figure   RESULTS.md and power.svg

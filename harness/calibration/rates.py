@@ -8,7 +8,6 @@ their model: their rate has an interval over models.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -168,11 +167,6 @@ def gates(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
             of_chapter = found.setdefault(record["chapter"], {})
             of_chapter[gate] = of_chapter.get(gate, 0) + 1
     return found
-
-
-def stale(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Chapter -> trials that were made with other code or criteria than today's."""
-    return dict(Counter(record["chapter"] for record in records if record.get("stale")))
 
 
 def models(counts: Counts, bins: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""RESULTS.md, from results.json and nothing else."""
+"""RESULTS.md, from results.json and the stamps that its trials would have today."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.calibration.chapters import number
+from harness.calibration.origins import Stamps, said_of_commits, said_of_newer
 from harness.calibration.power import HARDEST, POWER
 from harness.calibration.rates import (
     BINS,
@@ -96,11 +97,11 @@ further draws.
 """
 
 
-def render_markdown(results: Mapping[str, Any]) -> str:
+def render_markdown(results: Mapping[str, Any], today: Stamps) -> str:
     """The whole report."""
     parts = [
         INTRODUCTION,
-        _conditions(results),
+        _conditions(results, today),
         _shown(results),
         _headline(results),
         _false(results),
@@ -118,7 +119,7 @@ def promised(chapter: str) -> float:
     return PROMISED.get(number(chapter)[1], PROMISED_ELSE)
 
 
-def _conditions(results: Mapping[str, Any]) -> str:
+def _conditions(results: Mapping[str, Any], today: Stamps) -> str:
     made = results["made"]
     total = sum(made["models"].values())
     part = (
@@ -128,15 +129,12 @@ def _conditions(results: Mapping[str, Any]) -> str:
     )
     trials = ", ".join(f"{chapter}: {n}" for chapter, n in made["models"].items())
     lines = [
-        f"Models: {trials}{part}. Pool: {made['pool']} prompts. {made['date']}, commit {made['commit']}, "
-        f"{made['seconds'] / 60:.0f} minutes of work."
+        f"Models: {trials}{part}. Pool: {made['pool']} prompts. {made['date']}, "
+        f"{said_of_commits(results['cases'])}, {made['seconds'] / 60:.0f} minutes of work.",
+        said_of_newer(results["cases"], today),
+        _engine(results["engine"]),
     ]
-    if made.get("stale"):
-        said = ", ".join(f"{n} of {chapter}" for chapter, n in made["stale"].items())
-        lines.append(
-            f"**Made with other code** or criteria than today's: {said}. `make calibrate` makes them again."
-        )
-    return "\n\n".join([*lines, _engine(results["engine"]), ""])
+    return "\n\n".join([*filter(None, lines), ""])
 
 
 def _engine(engine: Mapping[str, Any]) -> str:

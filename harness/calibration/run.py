@@ -2,7 +2,7 @@
 
 Every record carries the stamp of what it was made with (`harness.calibration.stamps`). One whose stamp is no longer
 that of its case is made again; where only some chapters are run, those of the others stay as they are, and the report
-says that they were made with other code.
+says that cards or code are newer (`harness.calibration.origins`).
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ def run(
 ) -> list[dict[str, Any]]:
     """The records of every planned trial, in the plan's order; those in the file `kept` with their stamp are not made
     again, nor any of a case that is not `wanted`: of those, what is kept is taken as it is.
-
-    A record with another stamp than its case's has `stale` true.
     """
     known = {record["id"]: record for record in read_kept(kept)}
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +54,7 @@ def run(
                 file.write(json.dumps(known[name]) + "\n")
                 file.flush()
             if name in known:
-                stale = known[name].get("stamp") != made_with
-                records.append({**known[name], "stale": True} if stale else known[name])
+                records.append(known[name])
             if wanted(case):
                 on_trial(name)
     return records

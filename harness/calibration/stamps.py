@@ -16,7 +16,7 @@ from functools import cache
 from harness.calibration.chapters import Case
 from harness.claim import Claim
 from harness.experiments import EXPERIMENTS
-from harness.syntax import LISTS, imported, names_from, tree_of, without_text
+from harness.syntax import LISTS, dumped, imported, names_from, tree_of, without_text
 from harness.syntax import source as _source
 from harness.verdicts.criteria import AnyCriterion, Not, OfFamilies
 
@@ -126,7 +126,7 @@ def _judging() -> str:
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and node.name not in (*_CHOICES, "judge_joint")
     ]
-    return ast.dump(without_text(tree))
+    return dumped(without_text(tree))
 
 
 @cache
@@ -147,5 +147,5 @@ def _function(module: str, name: str) -> tuple[str, tuple[str, ...]]:
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         used |= {places[n] for n in names if n in places}
         waiting += sorted(names)
-        found[own] = ast.dump(without_text(node))
+        found[own] = dumped(without_text(node))
     return "\n".join(found[own] for own in sorted(found)), tuple(sorted(used))

@@ -22,7 +22,7 @@ from harness.experiments import EXPERIMENTS, Experiment
 from harness.measured_by import ELSEWHERE, ONLY_WHERE, PINS, main, modules_of, read_pins, report, within
 from harness.provenance import measuring_files
 from harness.store import Store
-from harness.syntax import LISTS, exists, spelled
+from harness.syntax import LISTS, dumped, exists, spelled
 
 if TYPE_CHECKING:
     from harness.measure import Subject
@@ -212,6 +212,20 @@ def test_a_syntax_tree_is_spelled_alike_where_a_python_has_further_empty_fields(
     assert spelled(tree) == text
     assert text.isascii()
     assert spelled(ast.parse("f(1)")) != spelled(ast.parse("f(2)")) != spelled(ast.parse("f()"))
+
+
+def test_a_stamp_is_made_of_the_same_text_under_every_python() -> None:
+    """What Python 3.11 dumps of a function; later ones have type parameters, or leave out what is empty."""
+    (function,) = ast.parse("def f(*, y=None):\n    return [y, None]\n").body
+    text = (
+        "FunctionDef(name='f', args=arguments(posonlyargs=[], args=[], kwonlyargs=[arg(arg='y')], "
+        "kw_defaults=[Constant(value=None)], defaults=[]), body=[Return(value=List(elts=[Name(id='y', ctx=Load()), "
+        "Constant(value=None)], ctx=Load()))], decorator_list=[])"
+    )
+    assert dumped(function) == text
+    function._fields = (*function._fields, "type_params")  # type: ignore[misc]
+    function.type_params = []  # type: ignore[attr-defined]
+    assert dumped(function) == text
 
 
 # What a pin covers
