@@ -135,7 +135,7 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "steering_controls": ("two_skills", "null"),
     "steering_stance": ("steerable", "null"),
     "steering_depth": ("steerable",),
-    "steering_generation": ("steerable",),
+    "steering_generation": ("steerable", "two_skills"),
     **dict.fromkeys((name for name, asked in EXPERIMENTS.items() if asked.adapters), ("adapter",)),
     "skip_latency": (),
 }
