@@ -104,7 +104,8 @@ def test_steps_of_any_direction_at_any_block_are_the_closed_form(
         expected = stepped_logits(
             model.plan, np.array([ids] * len(lengths)), {layer: vectors.double().numpy()}, positions=positions
         )
-        np.testing.assert_allclose(logits.double().numpy(), expected, atol=1e-4, rtol=2e-5)
+        tolerance = 1e-4 + 2e-6 * np.abs(expected).max()  # float32 rounds what the largest logit is a sum of
+        np.testing.assert_allclose(logits.double().numpy(), expected, atol=tolerance, rtol=0)
         moved.append(np.abs(expected - model.plan.logits(ids)).max(axis=1))
     assert np.min(moved) > 0.1
 
