@@ -14,7 +14,8 @@
     random          random weights, nothing planted                    harness.planted.random_weights
 
 `build_matched_null` stands beside them: the null of a checkpoint that is there already, harness.planted.matched_null.
-`SteeredInBands` is a steerable model for the length bands, in harness.planted.steered_bands.
+`SteeredInBands` is a steerable model for the length bands, in harness.planted.steered_bands; `Steered` is the closed
+form of what the steering experiments measure of a light model, in harness.planted.steered.
 
 Each is built in seconds and saved as an ordinary checkpoint (config.json, model.safetensors, tokenizer)
 with planted.json, which states the truth. Importing this package imports neither torch nor transformers;
@@ -134,7 +135,7 @@ PLANTED_FOR: Mapping[str, tuple[str, ...]] = {
     "steering_controls": ("two_skills", "null"),
     "steering_stance": ("steerable", "null"),
     "steering_depth": ("steerable",),
-    "steering_generation": ("steerable",),
+    "steering_generation": ("steerable", "two_skills"),
     **dict.fromkeys((name for name, asked in EXPERIMENTS.items() if asked.adapters), ("adapter",)),
     "skip_latency": (),
 }

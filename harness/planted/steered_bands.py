@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.planted.steerable import SteerablePlan, Steering
+from harness.planted.steered import surface_forms
 from harness.planted.testing import PlantedModel
 from harness.planted.tokenizer import suite_texts, train_tokenizer
 from harness.planted.writers import kl_of_logits
@@ -98,7 +99,7 @@ class SteeredInBands(PlantedModel):
         base, logits = self.plan.logits(ids), self.plan.logits(ids, steer=step)
         logp = logits - np.logaddexp.reduce(logits)
         answer, foil = (encode(prompt.text + word)[-1] for word in (prompt.answer, prompt.foil))
-        written = [encode(prompt.text + form) for form in _forms(prompt.answer.strip())]
+        written = [encode(prompt.text + form) for form in surface_forms(prompt.answer.strip())]
         forms = {found[len(ids)] for found in written if found[: len(ids)] == ids} - {foil}
         return {
             "kl_nats": kl_of_logits(base, logits),
@@ -108,12 +109,7 @@ class SteeredInBands(PlantedModel):
         }
 
 
-def _forms(word: str) -> list[str]:
-    """A word with and without a space before it, in lower, upper and title case and as it stands."""
-    return [f"{space}{w}" for w in (word, word.lower(), word.upper(), word.title()) for space in ("", " ")]
-
-
 def _first_pieces(tokenizer: Qwen2Tokenizer, words: Iterable[str]) -> tuple[str, ...]:
     """The text of the token that each form of each word begins with."""
-    firsts = [tokenizer(form)["input_ids"][0] for word in words for form in _forms(word)]
+    firsts = [tokenizer(form)["input_ids"][0] for word in words for form in surface_forms(word)]
     return tuple(dict.fromkeys(str(tokenizer.decode([token])) for token in firsts))

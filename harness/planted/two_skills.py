@@ -130,16 +130,15 @@ class TwoSkillsPlan(Plan):
         """
         logits = super().logits(token_ids, skip=skip, zero_heads=zero_heads)
         read = self.embed_read[list(token_ids)]
-        seen = mark_attention(read[:, _SKILLS].sum(axis=1)) @ read
         drive, code = np.zeros(D_CHANNEL), np.zeros(D_CODE)
         if self.layer not in skip and (self.layer, _HEAD) not in zero_heads:
-            drive = seen[_SKILLS] / CODE @ self.directions[:, CHANNEL]
+            drive = self.driven(read)
         if knockout is not None:
             removed = self._removed(knockout)
             if self.layer <= knockout.layer < self.reader:
                 drive = drive - removed * (removed @ drive)
         if (self.reader, _HEAD) not in zero_heads:
-            code = seen[_SUBJECT]
+            code = self.brought(read)
         if self.reader in skip:
             return logits
         answered: np.ndarray = logits + self.unembed @ self.answer(drive, code)
@@ -163,11 +162,23 @@ class TwoSkillsPlan(Plan):
         """Closed form of the log-probability of the token `answer`, in nats. Raises as `logits`."""
         return float(np.log(softmax(self.logits(token_ids, knockout=knockout))[answer]))
 
+    def driven(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, " channel"]:
+        """What the head of `layer` adds to CHANNEL at the last position, of a prompt with these READ parts."""
+        driven: np.ndarray = _seen(read)[_SKILLS] / CODE @ self.directions[:, CHANNEL]
+        return driven
+
+    def brought(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, " code"]:
+        """The code that the head of `reader` adds to BLIND there."""
+        return _seen(read)[_SUBJECT]
+
     def answer(
-        self, drive: Float[np.ndarray, " channel"], code: Float[np.ndarray, " code"]
+        self, drive: Float[np.ndarray, " channel"], code: Float[np.ndarray, " code"], *, constant: float = 1.0
     ) -> Float[np.ndarray, " write"]:
-        """What the reader's neurons write: for each fact its answer's direction, if its code and drive are there."""
-        opened = silu(LOOKUP_GAIN * (self.fact_codes @ code - _THRESHOLD)) / OPEN
+        """What the reader's neurons write: for each fact its answer's direction, if its code and drive are there.
+
+        `constant` is what CONST holds, as a share of what the embedding put there: it gives the threshold.
+        """
+        opened = silu(LOOKUP_GAIN * (self.fact_codes @ code - _THRESHOLD * constant)) / OPEN
         driven = np.repeat(self.directions[:, CHANNEL] @ drive, [len(facts) for facts in self.skills])
         written: np.ndarray = self.strength * (opened * driven) @ self.answer_directions
         return written
@@ -219,6 +230,12 @@ class TwoSkillsPlan(Plan):
             )
         unit: np.ndarray = inside / np.linalg.norm(inside)
         return unit
+
+
+def _seen(read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, " read"]:
+    """The READ part of the prompt's subjects, their mean where there are several."""
+    seen: np.ndarray = mark_attention(read[:, _SKILLS].sum(axis=1)) @ read
+    return seen
 
 
 def two_skills_plan(

@@ -44,6 +44,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -110,10 +111,21 @@ class Writer:
         attn = np.zeros(D_WRITE)
         for head in (h for h in range(N_HEADS) if h not in without):
             group = head * N_KV_HEADS // N_HEADS
-            pattern = position_pattern(self.query_bias[head], self.key_bias[group], n_pos=len(read))
-            attn += self.output[head] @ (self.value[group] @ (pattern @ read))
+            attn += self.output[head] @ (self.value[group] @ (self.patterns(len(read))[head] @ read))
         total: np.ndarray = attn + self.mlp(read[-1:])[0]
         return total
+
+    def patterns(self, n_pos: int) -> Float[np.ndarray, "heads pos"]:
+        """Attention of the last of `n_pos` positions, head by head; kept, as it depends on nothing else."""
+        if n_pos not in self._kept_patterns:
+            keys = self.key_bias[[head * N_KV_HEADS // N_HEADS for head in range(N_HEADS)]]
+            pairs = zip(self.query_bias, keys, strict=True)
+            self._kept_patterns[n_pos] = np.array([position_pattern(q, k, n_pos=n_pos) for q, k in pairs])
+        return self._kept_patterns[n_pos]
+
+    @cached_property
+    def _kept_patterns(self) -> dict[int, np.ndarray]:
+        return {}
 
     def mlp(self, read: Float[np.ndarray, "pos read"]) -> Float[np.ndarray, "pos write"]:
         """What the MLP alone adds to WRITE, position by position."""
@@ -303,7 +315,8 @@ def _rms_norm(rows: np.ndarray) -> float:
 
 def silu(x: np.ndarray) -> np.ndarray:
     """The activation of every MLP, x sigmoid(x); any shape."""
-    activated: np.ndarray = x / (1.0 + np.exp(-x))
+    with np.errstate(over="ignore"):  # far below 0 it is 0, as it should be
+        activated: np.ndarray = x / (1.0 + np.exp(-x))
     return activated
 
 

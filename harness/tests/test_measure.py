@@ -26,6 +26,7 @@ from harness.claim import Claim
 from harness.edits import erase, skip
 from harness.effects import bit_equal
 from harness.engine import climb, fused, naive, readout, sweep
+from harness.engine.blocks import Stack
 from harness.engine.parity import ParityError
 from harness.engine.sweep import NonFiniteLogits
 from harness.errors import plain_errors
@@ -421,24 +422,49 @@ def overflows(intact: Any, blocks: Any, layer: int, edit: Any, *rest: Any) -> to
     return intact(blocks, layer, edit, *rest) * (float("nan") if edit == skip(1) else 1.0)
 
 
+def unwidened(stack: Stack, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits in a short type, too near the model's own for its parity on load to tell."""
+    return (hidden.bfloat16() @ stack.unembedding.bfloat16().T).float()
+
+
+def of_one_family(items: Any, records: Any) -> Any:
+    """The families' names are lost: one prompt stands for all of them, and is its own foreign donor."""
+    return one_a_family(items, [replace(record, family="") for record in records])
+
+
+one_a_family = measure._one_a_family
+EDITED_POST = (climb, "edited_post")
+AFTER_ANOTHER = ("positive_control", "output_depends_on_prompt")
+"""Gates that are not the first to fail by what breaks them here: the verdict names another. It names all others."""
+
+
 @pytest.mark.parametrize(
-    ("change", "gate"),
+    ("place", "broken", "gate"),
     [
-        (does_nothing, "positive_control"),
-        (erases, "output_depends_on_prompt"),
-        (drifts, "no_op"),
-        (overflows, "finite"),
-        (everywhere, "unread_position"),
-        (deaf, "foreign_donor"),
+        (EDITED_POST, broken_edit(does_nothing), "positive_control"),
+        (EDITED_POST, broken_edit(erases), "output_depends_on_prompt"),
+        (EDITED_POST, broken_edit(drifts), "no_op"),
+        (EDITED_POST, broken_edit(overflows), "finite"),
+        (EDITED_POST, broken_edit(everywhere), "unread_position"),
+        (EDITED_POST, broken_edit(deaf), "foreign_donor"),
+        ((Stack, "_logits"), unwidened, "noise_floor"),
+        ((measure, "_one_a_family"), of_one_family, "donors_differ"),
     ],
+    ids=lambda given: given if isinstance(given, str) else "",
 )
-def test_a_broken_engine_fails_a_gate_and_every_verdict_is_invalid(
-    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, gate: str
+def test_a_broken_instrument_fails_a_gate_and_every_verdict_is_invalid(
+    subject: Subject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: tuple[Any, str],
+    broken: Any,
+    gate: str,
 ) -> None:
-    monkeypatch.setattr(climb, "edited_post", broken_edit(change))
+    monkeypatch.setattr(*place, broken)
     afresh = Subject(subject.loaded)  # what was found of the unedited model is kept with the subject
     evidence = measure.measure(afresh, SWEEP, SOUND, 42, Store(root=tmp_path))
     assert gate in {c.name for c in evidence.failed}
+    assert (evidence.failed[0].name == gate) == (gate not in AFTER_ANOTHER)
     found, sentence = verdict(evidence)
     assert found is Verdict.INVALID
     assert evidence.failed[0].name in sentence

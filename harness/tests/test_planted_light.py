@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from harness.directions import last_states
 from harness.planted import build
 from harness.planted.light import HEAVY_KINDS
+from harness.planted.light_steps import stepped_logits
 from harness.planted.testing import PlantedModel
+from harness.planted.writers import D_MODEL
 
 KINDS: dict[str, dict[str, Any]] = {
     "adapter": {"n_layers": 4},
@@ -74,6 +77,37 @@ def test_a_step_as_long_as_the_stream_and_longer_has_its_gain(tmp_path: Path, pl
 
     for alpha in (-100.0, -2.0, 2.0, 100.0):
         assert contrast(alpha) - contrast(0.0) == pytest.approx(model.truth["gain"] * alpha, rel=1e-4)
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+@pytest.mark.parametrize("kind", ["steerable", "two_skills"])
+def test_steps_of_any_direction_at_any_block_are_the_closed_form(
+    kind: str, positions: int, tmp_path: Path, planted_tokenizer: Any
+) -> None:
+    """Short and long ones, so that no part of the stream is one that the closed form may leave out."""
+    model = PlantedModel(kind, tmp_path, tokenizer=planted_tokenizer, light=True, **KINDS[kind])
+    rng, lengths, moved = np.random.default_rng(0), (0.5, 2.0, 8.0), []
+    for text, layer in product(TEXTS, range(4)):
+        ids = model.subject.loaded.encode(text)
+        steps = rng.standard_normal((len(lengths), D_MODEL)) / np.sqrt(D_MODEL) * np.array(lengths)[:, None]
+        vectors = torch.tensor(steps, dtype=torch.float32)
+
+        def add(_: Any, __: Any, output: torch.Tensor, vectors: torch.Tensor = vectors) -> torch.Tensor:
+            stepped = output.clone()
+            stepped[:, -positions:] += vectors[:, None]
+            return stepped
+
+        handle = model.subject.loaded.model.model.layers[layer].register_forward_hook(add)
+        with torch.no_grad():
+            logits = model.subject.loaded.model(torch.tensor([ids] * len(lengths))).logits[:, -1]
+        handle.remove()
+        expected = stepped_logits(
+            model.plan, np.array([ids] * len(lengths)), {layer: vectors.double().numpy()}, positions=positions
+        )
+        tolerance = 1e-4 + 2e-6 * np.abs(expected).max()  # float32 rounds what the largest logit is a sum of
+        np.testing.assert_allclose(logits.double().numpy(), expected, atol=tolerance, rtol=0)
+        moved.append(np.abs(expected - model.plan.logits(ids)).max(axis=1))
+    assert np.min(moved) > 0.1
 
 
 @pytest.mark.parametrize("kind", HEAVY_KINDS)
