@@ -9,9 +9,11 @@
     trials       one model, judged on prompts it was not tuned on
     identities, mechanisms, nulls   trials of other sorts
     population   tables of effects with known means, templates drawn anew
-    asked, tables_of_blocks, tables_of_positions, tables_of_steering, tables_of_adapters, tables_of_training
+    asked, tables_of_blocks, tables_of_mechanism, tables_of_positions, tables_of_steering, tables_of_adapters,
+    tables_of_training, tables_of_donors, tables_of_sets
                  such tables, as true as asked of one card
-    table_truth, truth_of_adapters, table_means, table_cases   the truth about a card in such a table, and their trials
+    table_truth, truth_of_adapters, truth_of_mechanism, table_means, table_cases
+                 the truth about a card in such a table, and their trials
     cases        all of them
     stamps       what a trial is made with
     origins      with which commit and stamp the trials of each case were made, and what is newer

@@ -1,12 +1,17 @@
-"""Trials of the hub-mechanism chapter: every model is built, loaded and measured by the engine.
+"""Planted trials of the hub-mechanism chapter: every model is built, loaded and measured by the engine.
 
-    writes a massive number   random `massive` models: every card is true of them (but for the random direction's, whose
-                              truth has no closed form)
-    writes none               random models of other kinds: no card is, as each presupposes the write
+    writes a massive number   random `massive` models: the massive number carries all of the effect, so that every card
+                              is true, but where the writer stands before the blocks that are compared, and where CONST,
+                              as one of the other dimensions, does more than a tenth of it (`harness.planted.massive`).
+                              The truth about the random direction is not known
+    writes none               random models of other kinds: no card is true, as each presupposes the write
 
-The card about the rise has a size, rise / 50, with values just above 1 and none just below: a planted sink needs more
-than 50 to rest on. The others, all shares of one effect or orders of blocks, are true or false here and have no size:
-the massive number carries all of the effect, or there is none.
+They tell whether the engine finds the site and edits it as it should, and whether a model without a write is let pass:
+all cards but that on the rise are inconclusive there, whatever their thresholds. How often a verdict errs near a
+threshold, and from where on it sees what is true, made-up tables tell (`harness.calibration.tables_of_mechanism`).
+
+Two cards have a size here: rise / 50, with values just above 1 and none just below, as a planted sink needs more than
+50 to rest on; and the share that another dimension may have / that which CONST has, mostly far above 1.
 """
 
 from __future__ import annotations
@@ -30,14 +35,17 @@ from harness.claim import Claim
 from harness.evidence import Evidence
 from harness.planted import build
 from harness.planted.channel import CHANNEL
+from harness.planted.massive import OPENING, massive_plan
+from harness.planted.writers import CONST, kl_of_logits
 from harness.protocols import Protocol
-from harness.verdicts.criteria import WriterRaises
+from harness.verdicts.criteria import EditShare, WriterRaises
 
 _WITHOUT_TRUTH = "massive-direction-matters"
 _RISES = (1.05, 1.25, 1.5, 2.0, 4.0, 16.0, 256.0)
 """Multiples of the 50 that a planted sink needs."""
 _EARLY = "massive-writer-leads-past-the-first-sixth"
 _BEFORE = "massive-idle-before-the-write"
+_OTHER_DIMENSIONS = "massive-nowhere-else"
 _TABLES = ("layer_sweep", "hub_mechanism", "massive_writes")
 
 
@@ -90,6 +98,38 @@ def _truth(claim: Claim, target: float, given: dict[str, Any], n_layers: int) ->
     return TRUE
 
 
+def run_write(shop: Workshop, case: Case, target: float, index: int) -> dict[str, Any]:
+    """As `run_mechanism`, with the size of the card on other dimensions, which CONST decides."""
+    start = time.process_time()
+    _, _, given = _massive(np.random.default_rng([SEED, zlib.crc32(case.name.encode()), index]))
+    size = constant_size(shop, given)
+    record = run_mechanism(shop, case, target, index)
+    for outcome in record["outcomes"]:
+        if outcome["card"] == _OTHER_DIMENSIONS:
+            outcome["size"] = size
+    return {**record, "seconds": round(time.process_time() - start, 2)}
+
+
+def constant_size(shop: Workshop, given: dict[str, Any]) -> float:
+    """The share that another dimension may have of what the massive number moves, over that which CONST has.
+
+    No other dimension and no other token moves anything. The closed form's means; one text stands for each template of
+    the pool.
+    """
+    criteria = shop.claims[_OTHER_DIMENSIONS].criteria[Protocol.SOUND]
+    allowed = min(c.at_most for c in criteria if isinstance(c, EditShare) and c.at_most is not None)
+    plan = massive_plan(vocab_size=shop.vocab_size, **given)
+    moved = np.zeros(2)
+    for templates in shop.pool.clusters.values():
+        for columns in templates:
+            ids = (OPENING, *shop.pool.prompts.ids[columns[0]])
+            base = plan.logits(ids)
+            edited = [plan.logits(ids, held={(0, dim): 0.0}) for dim in (CONST, plan.dim)]
+            moved += np.array([kl_of_logits(base, logits) for logits in edited]) / len(templates)
+    constant, number = moved
+    return round(float(min(MOST_SIZE, allowed * number / constant)), 4) if constant > 0.0 else MOST_SIZE
+
+
 def _massive(rng: Generator) -> tuple[str, int, dict[str, Any]]:
     n = int(rng.integers(4, 8))
     before = float(rng.uniform(0.1, 1.0))
@@ -131,11 +171,11 @@ MECHANISM_CASES: tuple[Case, ...] = tuple(
         models=models,
         cards=("massive-*",),
         kinds=kinds,
-        code=(run_mechanism,),
+        code=(run,),
         measures=True,
     )
-    for name, target, models, kinds in (
-        ("writes a massive number", TRUE, 100, ("massive",)),
-        ("writes none", FALSE, 350, ("hub", "null", "random_weights", "copy_head")),
+    for name, target, models, kinds, run in (
+        ("writes a massive number", TRUE, 100, ("massive",), run_write),
+        ("writes none", FALSE, 350, ("hub", "null", "random_weights", "copy_head"), run_mechanism),
     )
 )

@@ -60,7 +60,7 @@ that pool:
 - *again*: further redrawn samples of the same models, with an interval over models.
 
 Trials named by a card judge made-up tables: those of chapters 7 to 19, since to build and measure a model for each
-would take days, and as many again of chapters 1, 2, 3 and 5 as show a rate of 1%. A table has the probes of the real
+would take days, and as many again of chapters 1, 2, 3, 5 and 6 as show a rate of 1%. A table has the probes of the real
 experiment and the prompts that the suite draws for it (families, templates of each, prompts of each template, over its
 three seeds); what a template and a prompt add is drawn anew each time: skewed, shared in part by all probes and by the
 ablations of one block, as far as recorded evidence of SmolLM2-135M scatters. The truth is 0.3, 0.7, 0.9, 0.92, 0.94,
@@ -91,8 +91,9 @@ Chapter 4 is of another sort: an identity holds on every prompt there is, or not
 that breaks on prompts that were not drawn. Its verdict says of how many templates a draw would show a break at most:
 where none of 158 does, of 2.9%. Here it breaks on a share of the prompts, or of the templates with all their prompts.
 One that breaks more rarely than the verdict excludes makes neither verdict false: it stands below, without a rate.
-Models of chapter 6, and matched nulls, are all measured by the engine, on a draw of the suite. A
-matched null holds a planted model's numbers in random places; what is true of its blocks and heads is read from three
+Planted models of chapter 6, and matched nulls, are all measured by the engine, on a draw of the suite. Those of chapter
+6 hold a write that carries everything, or none; near the thresholds its cards are judged on made-up tables. A matched
+null holds a planted model's numbers in random places; what is true of its blocks and heads is read from three
 further draws.
 """
 

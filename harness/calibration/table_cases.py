@@ -23,13 +23,14 @@ import numpy as np
 from harness.calibration import tables_of_adapters as adapters
 from harness.calibration import tables_of_blocks as blocks
 from harness.calibration import tables_of_donors as donors
+from harness.calibration import tables_of_mechanism as mechanism
 from harness.calibration import tables_of_positions as positions
 from harness.calibration import tables_of_sets as sets
 from harness.calibration import tables_of_steering as steering
 from harness.calibration import tables_of_training as training
 from harness.calibration.asked import Asked, Made, Make
 from harness.calibration.cards import Card, card
-from harness.calibration.chapters import EXIT, HEADS, HUB, SKIP, Case
+from harness.calibration.chapters import EXIT, HEADS, HUB, MECHANISM, SKIP, Case
 from harness.calibration.models import Workshop
 from harness.calibration.pool import Tokens
 from harness.calibration.population import LOG_SD, Sampler, Suite, json_of, random_noise
@@ -170,6 +171,30 @@ TABLE_CASES: tuple[TableCase, ...] = (
     ),
     *_cases(EXIT, 80, {"early-exit-fails-everywhere": positions.bounded}),
     *_cases(HEADS, 25, dict.fromkeys(("head-none-moves-a-nat", "head-some-matters"), positions.bounded)),
+    *_cases(
+        MECHANISM,
+        40,
+        {
+            "massive-write-50x": mechanism.raised,
+            "massive-first-token-is-all": mechanism.sharing,
+            "massive-mean-keeps-intact": mechanism.intact,
+            "massive-zero-is-the-hub": mechanism.sharing,
+            "massive-undoing-the-write-is-the-hub": mechanism.sharing,
+            "massive-nowhere-else": mechanism.sharing,
+            "massive-idle-before-the-write": mechanism.sharing,
+            "massive-direction-matters": mechanism.sharing,
+        },
+        mechanism.RISE_SD,
+        log_sd=mechanism.LOG_SD,
+    ),
+    *_cases(
+        MECHANISM,
+        40,
+        dict.fromkeys(
+            ("massive-writer-is-hub", "massive-writer-leads-past-the-first-sixth"), mechanism.leading
+        ),
+        mechanism.RISE_SD,
+    ),
     *_cases(
         SUBLAYERS,
         36,

@@ -11,7 +11,8 @@
     the same top everywhere        least ratio of that layer to another, over conditions
     on some families' prompts      that of the criterion, on their prompts
 
-Those of adapters are in `harness.calibration.truth_of_adapters`.
+Those of adapters are in `harness.calibration.truth_of_adapters`, those on the massive activation in
+`harness.calibration.truth_of_mechanism`.
 
 Of several probes the smallest size where all must hold, the largest where one must; of blocks ("some block") the
 largest.

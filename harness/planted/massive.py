@@ -30,8 +30,21 @@ alone after it) and A(a) what the later heads write where m is a at token 0 afte
     zero m at token 0 of resid_post         U (w + F + A(0))                   nearly all of it
     set m at token 0 to its mean            U (w + F)                          nothing: the mean is v
     zero m at any other token               U (w + F)                          nothing, as attention rests
+    zero CONST of token 0                   U (w + F), or some of A(0) too     nothing where v is 50 or more
     zero any other dimension of token 0     U (w + F)                          nothing: its value is 0, and S is v**2
     skip another block l                    U (w + F - F_l)                    a small background
+
+CONST is a number of token 0 like others, and as large as any, so that it is always among those that the massive number
+is compared with. Without it a norm makes token 0 as long as CONST was, norm(x) = x 2**15 / sqrt(S): with S = v**2, all
+is g = 2**15 / v times as large as in x. The block after the hub rests more than ever, as the score of its sink is 48 g.
+But its MLP hears the mark g times as loud, and a gate times a value of that size makes its write g**2 times as large: a
+norm of b g**2, where b (of the order of `background`) is what it writes at a mark of 1. For all blocks after it
+S = v**2 + (b g**2)**2, and once the second term is the larger (v below 500) the score of their sinks is
+
+    48 2**15 / (b g**2) = 48 v**2 / (2**15 b)                             (b = 0.15: v**2 / 100)
+
+25 where v is 50, which still beats the position scores; 6 where v is 25 and 1 where it is 10, which do not: those
+blocks write what A(0) has of them. So it is v, not the rise, that tells whether another dimension matters.
 
 `MassivePlan.logits` computes all of these, and any other numbers put into resid_post of the hub (`held`), in
 float64. The biases of attention are columns that read CONST (`fold_biases`), so the norm shrinks token 0's keys
@@ -123,18 +136,22 @@ class MassivePlan(Plan):
         `held` maps (position, dimension) to the number that is put there in resid_post of the hub.
 
         Raises:
-            ValueError: as `Plan.logits`; or `held` names a position or a dimension that there is not, or CONST.
+            ValueError: as `Plan.logits`; or `held` names a position or a dimension that there is not, or CONST
+                elsewhere than at an opening token in position 0.
         """
         self.check(token_ids, skip=skip, zero_heads=zero_heads)
-        held = _checked(held or {}, n_pos=len(token_ids))
+        held = _checked(held or {}, token_ids)
         stream = self._embedded(token_ids)
         for layer, writer in enumerate(self.writers):
             if layer not in skip:
                 normed, without = _normed(stream), {h for at, h in zero_heads if at == layer}
-                if layer <= self.layer:
-                    stream[-1, WRITE] += writer.write(normed[:, READ], without=without)
-                else:
-                    stream[-1, WRITE] += self._write_of_reader(writer, normed, without)
+                for position in {0, len(token_ids) - 1}:
+                    seen = normed[: position + 1]
+                    stream[position, WRITE] += (
+                        writer.write(seen[:, READ], without=without)
+                        if layer <= self.layer
+                        else self._write_of_reader(writer, seen, without)
+                    )
                 if layer == self.layer:
                     stream[np.equal(token_ids, OPENING), self.dim] += self.value - self.before
             if layer == self.layer:
@@ -161,7 +178,9 @@ class MassivePlan(Plan):
         return float(np.float32(SINK_SCORE / (self.value * shrinkage(self.value**2))))
 
     def _embedded(self, token_ids: Sequence[int]) -> Float[np.ndarray, "pos d_model"]:
-        """The stream before block 0; blocks' writes are added to it at the last position alone, where they count."""
+        """The stream before block 0; blocks' writes are added to it where they count: at the last position, which the
+        unembedding reads, and at token 0, whose norm they count in once CONST is gone.
+        """
         ids = list(token_ids)
         stream = np.zeros((len(ids), D_MODEL))
         stream[:, READ], stream[:, WRITE] = self.embed_read[ids], self.embed_write[ids]
@@ -176,7 +195,8 @@ class MassivePlan(Plan):
         slowest = np.cos(np.arange(n_pos - 1, -1, -1) * ROPE_THETA ** (-_SLOWEST / (D_HEAD // 2)))
         sink = self.pull * normed[:, self.dim] * slowest
         constant = normed[:, CONST] / CONSTANT
-        written: np.ndarray = writer.mlp(normed[-1:, READ])[0]
+        with np.errstate(over="ignore"):  # silu of far below 0: without CONST, token 0 is as long as CONSTANT
+            written: np.ndarray = writer.mlp(normed[-1:, READ])[0]
         for head in (h for h in range(N_HEADS) if h not in without):
             group = head * N_KV_HEADS // N_HEADS
             places = position_scores(writer.query_bias[head], writer.key_bias[group], n_pos=n_pos)
@@ -191,17 +211,22 @@ def shrinkage(squares: float | Float[np.ndarray, " pos"]) -> Float[np.ndarray, "
 
 
 def _normed(stream: Float[np.ndarray, "pos d_model"]) -> Float[np.ndarray, "pos d_model"]:
-    squares = np.sum(stream**2, axis=1) - stream[:, CONST] ** 2
-    normed: np.ndarray = stream * shrinkage(squares)[:, None]
+    """The stream as a norm hands it on, of length CONSTANT."""
+    normed: np.ndarray = stream * (CONSTANT / np.linalg.norm(stream, axis=1))[:, None]
     return normed
 
 
-def _checked(held: Mapping[tuple[int, int], float], *, n_pos: int) -> Mapping[tuple[int, int], float]:
+def _checked(
+    held: Mapping[tuple[int, int], float], token_ids: Sequence[int]
+) -> Mapping[tuple[int, int], float]:
+    n_pos = len(token_ids)
     for position, dimension in held:
-        if not (0 <= position < n_pos and 0 <= dimension < D_MODEL and dimension != CONST):
+        known = dimension != CONST or (position == 0 and token_ids[0] == OPENING)
+        if not (0 <= position < n_pos and 0 <= dimension < D_MODEL and known):
             raise ValueError(
                 f"cannot hold dimension {dimension} at position {position}: expected a position from 0 to "
-                f"{n_pos - 1} and a dimension from 0 to {D_MODEL - 1} other than {CONST}, the constant"
+                f"{n_pos - 1} and a dimension from 0 to {D_MODEL - 1}, other than {CONST}, the constant, but for that "
+                "of an opening token at position 0"
             )
     return held
 

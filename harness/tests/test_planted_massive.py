@@ -203,6 +203,32 @@ def test_no_other_dimension_of_token_0_and_no_other_token_carries_it(case: Case)
             assert abs(case.kl(ids, edited)) < 0.01 * hub
 
 
+@pytest.mark.parametrize(
+    ("before", "rise", "least", "most"),
+    [
+        (0.5, 2.0**14, -1e-12, 1e-12),
+        (1.0, 52.0, -1e-12, 1e-9),
+        (0.25, 80.0, 1e-5, 0.05),
+        (0.2, 52.0, 0.1, 1.0),
+    ],
+    ids=["default", "v=52", "v=20", "v=10"],
+)
+def test_without_its_constant_token_0_may_lose_its_sink(
+    before: float, rise: float, least: float, most: float, tmp_path: Path, planted_tokenizer: Any
+) -> None:
+    """CONST is one of the other dimensions: what zeroing it moves is a share of what the massive number does."""
+    case = Case(tmp_path, planted_tokenizer, {"layer": 1, "n_layers": 5, "before": before, "rise": rise})
+    moved, zeroed = [], []
+    for ids in case.prompts[::4]:
+        edited = case.holding(ids, 0, CONST, 0.0)
+        expected = case.plan.logits(ids, held={(0, CONST): 0.0})
+        np.testing.assert_allclose(edited, expected, atol=1e-4, rtol=0)
+        moved.append(case.plan.kl_nats(ids, held={(0, CONST): 0.0}))
+        zeroed.append(case.plan.kl_nats(ids, held={(0, case.dim): 0.0}))
+        assert abs(case.kl(ids, edited) - moved[-1]) < TOLERANCE_NATS
+    assert least <= np.mean(moved) / np.mean(zeroed) < most
+
+
 @pytest.mark.parametrize("share", [-1.0, 0.02, 0.1, 0.5, 2.0])
 def test_any_other_number_there_is_the_closed_form(case: Case, share: float) -> None:
     """Between nothing and the planted number attention is shared, and the norm shrinks token 0 by degrees."""
@@ -288,11 +314,13 @@ def test_bad_parameters_are_refused(parameters: dict[str, Any], message: str) ->
         massive_plan(vocab_size=300, **parameters)
 
 
-@pytest.mark.parametrize("site", [(3, 0), (-1, 0), (0, D_MODEL), (0, CONST), (0, -1)])
+@pytest.mark.parametrize("site", [(3, 0), (-1, 0), (0, D_MODEL), (1, CONST), (0, -1)])
 def test_what_cannot_be_held_is_refused(site: tuple[int, int]) -> None:
     plan = massive_plan(vocab_size=300, layer=1)
     with pytest.raises(ValueError, match=f"cannot hold dimension {site[1]} at position {site[0]}"):
         plan.logits([0, 1, 2], held={site: 1.0})
+    with pytest.raises(ValueError, match=f"cannot hold dimension {CONST} at position 0"):
+        plan.logits([1, 2], held={(0, CONST): 0.0})  # no opening token
     with pytest.raises(ValueError, match=r"no blocks \[6\] to skip"):
         plan.logits([0, 1, 2], skip=[6])
 

@@ -13,6 +13,7 @@ from harness.engine import naive
 from harness.mechanism import MechanismEdit, mechanism_rows
 from harness.planted.massive import MassivePlan
 from harness.planted.testing import PlantedModel
+from harness.planted.writers import CONST
 
 TOLERANCE_NATS = 1e-4
 CLEARED_NATS = 1e-5
@@ -98,6 +99,19 @@ def test_what_does_not_carry_it_is_cleared(case: Case, kind: MechanismEdit) -> N
 def test_another_token_is_cleared(case: Case) -> None:
     """At the last position a number of the spare dimension reaches nobody."""
     assert np.abs(case.kl(MechanismEdit.OTHER_TOKEN)).max() <= CLEARED_NATS
+
+
+def test_the_constant_is_one_of_the_other_dimensions(tmp_path: Path, planted_tokenizer: Any) -> None:
+    """Of a small massive number it does more than a tenth: the planted model does not make every card true."""
+    case = Case(tmp_path, planted_tokenizer, {"layer": 1, "n_layers": 5, "before": 0.2, "rise": 60.0})
+    massive = case.mechanism.question.massive
+    assert massive is not None
+    others = case.kl(MechanismEdit.OTHER_DIM)
+    constant = massive.others.index(CONST)
+    expected = case.closed_form(held={(0, CONST): 0.0})
+    np.testing.assert_allclose(others[constant], expected, atol=TOLERANCE_NATS, rtol=1e-3)
+    assert np.mean(expected) > 0.1 * case.kl(MechanismEdit.ZERO).mean()
+    assert np.abs(np.delete(others, constant, axis=0)).max() <= CLEARED_NATS
 
 
 def test_later_blocks_still_need_it(case: Case) -> None:

@@ -12,13 +12,15 @@ import pytest
 from harness.calibration import trials
 from harness.calibration.chapters import CASES, HUB, MEASURED_EVERY, Case, _head_cards, hub_lead
 from harness.calibration.identities import FALSE, IDENTITY_CASES, TRUE, run_identity
-from harness.calibration.mechanisms import _truth
+from harness.calibration.mechanisms import _truth, constant_size
 from harness.calibration.models import Workshop
 from harness.calibration.nulls import NULL_CASES, NULLS, run_null
 from harness.calibration.pool import build_pool, suite_prompts
 from harness.calibration.rates import FALSE_BINS, count, rate
 from harness.calibration.run import plan, read_kept, run
-from harness.calibration.trials import run_trial, trial_id
+from harness.calibration.trials import MOST_SIZE, run_trial, trial_id
+from harness.planted.massive import OPENING, massive_plan
+from harness.planted.writers import CONST
 from harness.verdicts.verdict import Judgement, Verdict
 
 TIE = next(case for case in CASES if case.name == "tie")
@@ -204,6 +206,20 @@ def test_the_size_of_the_rise(shop: Workshop) -> None:
     assert _truth(shop.claims["massive-write-50x"], TRUE, given, 4) == 2.0
     assert _truth(shop.claims["massive-writer-is-hub"], TRUE, given, 4) == TRUE
     assert _truth(shop.claims["massive-write-50x"], FALSE, given, 4) == FALSE
+
+
+@pytest.mark.parametrize(("rise", "is_true"), [(2.0**14, True), (52.0, False)])
+def test_the_constant_is_another_dimension(shop: Workshop, rise: float, is_true: bool) -> None:
+    """Where the massive number is small, zeroing the constant loses the sinks too, and the card is false."""
+    given = {"layer": 1, "n_layers": 5, "before": 0.25, "rise": rise}
+    plan = massive_plan(vocab_size=shop.vocab_size, **given)
+    size = constant_size(shop, given)
+    assert (size > 1.0) == is_true
+    ids = [(OPENING, *ids) for ids in shop.pool.prompts.ids[::40]]
+    constant, number = (
+        np.mean([plan.kl_nats(i, held={(0, dim): 0.0}) for i in ids]) for dim in (CONST, plan.dim)
+    )
+    assert size == (MOST_SIZE if is_true else pytest.approx(0.1 * number / constant, rel=0.3))
 
 
 def test_head_cards_are_about_heads(shop: Workshop) -> None:
