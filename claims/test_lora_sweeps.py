@@ -437,7 +437,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         over_seeds=True,
         criteria={SOUND: (_valid_json("the base model", None, HALF, at_least=0.5),)},
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="lora-text-json-trained",
@@ -447,6 +447,7 @@ CLAIMS = (
         models=EVERY_MODEL,
         over_seeds=True,
         criteria={SOUND: (_valid_json("the adapter", WHOLE, HALF, at_least=0.5),)},
+        expected={SOUND: {"gemma3_270m": Verdict.INCONCLUSIVE}},
         note="The loss is on the answer's one token: closing the value is left to what the model knew before.",
     ),
     Claim(
@@ -460,7 +461,7 @@ CLAIMS = (
         criteria={
             SOUND: tuple(_every_size_valid(name, HALF) for name in ("adapter_ranks", "adapter_modules"))
         },
-        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE}},
+        expected={SOUND: {"smollm2_135m": Verdict.INCONCLUSIVE, "gemma3_270m": Verdict.INCONCLUSIVE}},
     ),
     Claim(
         id="lora-norm-slower-than-rank",
@@ -534,8 +535,9 @@ CLAIMS = (
         models=EVERY_MODEL,
         criteria={SOUND: (_share_of_first_mlp(0.9, "a change by less than a tenth of the share is none"),)},
         expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
-        note="Noted after the first run: the share grows with the rank. The MLPs do nearly as much in all under either "
-        "adapter (rank 16: 0.90 to 1.00 times rank 1), so that size explains little of it.",
+        borderline={SOUND: ("gemma3_270m",)},
+        note="Noted after the first run, of SmolLM2-135M: the share grows with the rank. The MLPs do nearly as much in "
+        "all under either adapter (rank 16: 0.90 to 1.00 times rank 1), so that size explains little of it.",
     ),
     Claim(
         id="lora-rank-spreads-blocks",
@@ -557,15 +559,16 @@ CLAIMS = (
                 ),
             )
         },
-        expected={SOUND: {"smollm2_135m": Verdict.REFUTED}},
+        expected={SOUND: {"smollm2_135m": Verdict.REFUTED, "gemma3_270m": Verdict.INCONCLUSIVE}},
         borderline={SOUND: ("smollm2_135m",)},
         note="By what switching the adapter off in one block alone does: the square of the sum over blocks by the sum "
         "of squares. KL does not grow in step with the update, so that the same pattern looks narrower or wider by its "
         "size alone: the adapter of rank 16 is also measured at a half, a quarter and an eighth of its weight, and "
-        "compared where its blocks do as much in all as those of rank 1. Noted after the first run: a quarter still "
-        "did more on the first draw, so that the eighth was added; the full weight did less, since answers that have "
-        "become certain hardly move, so that there are two such places, and the lighter one is taken. At the full "
-        "weight fewer blocks carry it (4.9, 12.4 and 14.4, rank 1: 16.3, 15.8 and 15.4). The threshold stood before.",
+        "compared where its blocks do as much in all as those of rank 1. Noted after the first run, of SmolLM2-135M: a "
+        "quarter still did more on the first draw, so that the eighth was added; the full weight did less, since "
+        "answers that have become certain hardly move, so that there are two such places, and the lighter one is "
+        "taken. At the full weight fewer blocks carry it (4.9, 12.4 and 14.4, rank 1: 16.3, 15.8 and 15.4). The "
+        "threshold stood before.",
     ),
     Claim(
         id="lora-doubling-adds-little",
