@@ -186,7 +186,8 @@ CRITERIA = [
     ),
     (
         WriterRaises(at_least=50.0, **WHY),
-        "the MLP that adds most to a number of token 0, in absolute size, multiplies it by at least 50, in geometric mean",
+        "the MLP that adds most to a number of token 0, in absolute size, multiplies it by at least 50, in geometric "
+        "mean",
     ),
     (
         WriterLeads(**WHY),
