@@ -69,7 +69,7 @@ bench: $(BENCH_STAMP) ## time the engine beside TransformerLens, nnsight, pyvene
 peers: $(BENCH_STAMP) ## compare the engine's numbers with the other tools', edit by edit
 	CLAIMS_PEERS=required $(BENCH)/bin/pytest harness/tests/test_peers.py harness/bench
 
-calibrate: $(STAMP) ## error rates of the verdicts on random planted and null models (three hours on one core; resumable; RECHECK=3: three trials of each case that is older than cards or code, made anew and compared)
+calibrate: $(STAMP) ## error rates of the verdicts on random planted and null models (three hours on one core; resumable; RECHECK=3: up to three kept trials of each case that is older than cards or code, made anew and compared)
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.calibration $(if $(RECHECK),--recheck $(RECHECK))
 
 $(MUTATE_STAMP): pyproject.toml

@@ -12,7 +12,7 @@ A gate that fails makes every verdict on the evidence `invalid`, by name.
     final_exit        an exit after the last block is the model
     output_depends_on_prompt   an edited output that is the same for every prompt measures nothing
 
-Reported beside them, and no gates: parity, base_accuracy, shuffled_labels.
+Reported beside them: parity (refused on load where it does not hold), and, no gates, base_accuracy and shuffled_labels.
 """
 
 from __future__ import annotations

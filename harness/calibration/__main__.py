@@ -52,7 +52,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
     from harness.calibration.cases import every_case, run_case
-    from harness.calibration.run import plan, run
+    from harness.calibration.run import plan, read_kept, run
     from harness.calibration.stamps import stamp
 
     shop, cases, commit = _workshop(options), every_case(), commit_here()
@@ -67,6 +67,15 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
 
     planned = list(plan(cases, options.models))
     wanted = _wanted(options)
+    before = _read(options.out) if (options.out / RESULTS).exists() else {}
+    here = {record["case"] for record in read_kept(options.kept / KEPT)}
+    here |= {case.name for case in cases if wanted(case)}
+    if lost := before.get("cases", {}).keys() & {case.name for case in cases} - here:
+        raise SystemExit(
+            f"{options.out / RESULTS} counts trials of cases of which none is kept in {options.kept}, "
+            f"{min(lost)!r} among them: they would be lost from it. Write these chapters elsewhere, with --out, or "
+            "name the folder in which the others are kept, with --kept"
+        )
     with tqdm(total=sum(wanted(case) for case, _, _ in planned), unit="model", dynamic_ncols=True) as bar:
 
         def advance(name: str) -> None:
@@ -82,7 +91,6 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
             wanted=wanted,
             on_trial=advance,
         )
-    before = _read(options.out) if (options.out / RESULTS).exists() else {}
     return results_of(records, pool=len(shop.pool.prompts.ids), planned=len(planned), before=before)
 
 
@@ -105,7 +113,10 @@ def make_anew(options: argparse.Namespace, today: Stamps) -> tuple[dict[str, Any
         raise SystemExit(f"{options.kept / KEPT}: {error}") from error
     samples = [one for one in samples if wanted(one.case)]
     if not samples:
-        print("no cards or code are newer than the trials: nothing to make anew", file=sys.stderr)
+        print(
+            "no cards or code are newer than the trials that were asked for: nothing to make anew",
+            file=sys.stderr,
+        )
         return results, False
     shop = _workshop(options)
     with tqdm(total=len(samples), unit="trial", dynamic_ncols=True) as bar:

@@ -97,14 +97,15 @@ def newer(cases: Mapping[str, Any], today: Stamps) -> Iterator[Newer]:
 
 
 def said_of_commits(cases: Mapping[str, Any]) -> str:
-    """'commit A', or 'commits A (105 cases) and B (12 cases)', those of most cases first."""
-    counts = Counter(
-        commit for case in cases.values() for commit in {made["commit"] for made in case["made"]}
-    )
+    """'commit A', or 'commits A (105 trials) and B (12 trials)', those of most trials first."""
+    counts: Counter[str] = Counter()
+    for made in (made for case in cases.values() for made in case["made"]):
+        counts[made["commit"]] += made["trials"]
     if len(counts) < 2:
         return f"commit {next(iter(counts), UNKNOWN)}"
     *most, last = (
-        f"{commit} ({_cases(n)})" for commit, n in sorted(counts.items(), key=lambda p: (-p[1], p[0]))
+        f"{commit} ({n} trial{'s' * (n != 1)})"
+        for commit, n in sorted(counts.items(), key=lambda p: (-p[1], p[0]))
     )
     return f"commits {', '.join(most)} and {last}"
 
@@ -114,16 +115,15 @@ def said_of_newer(cases: Mapping[str, Any], today: Stamps) -> str:
     found = list(newer(cases, today))
     if not found:
         return ""
-    commits = ", ".join(sorted({commit for one in found for commit in one.commits}))
+    made_with = sorted({commit for one in found for commit in one.commits})
+    commits = f"commit{'s' * (len(made_with) > 1)} {', '.join(made_with)}"
     trials = sum(one.trials for one in found)
     if len(found) == len(cases):
-        which, where = f"all {_cases(len(cases))}", ""
+        which, where = "all cases", ""
     else:
         which = f"{len(found)} of {_cases(len(cases))}"
         where = f"; cases by chapter: {_by_chapter(found, cases)}"
-    newest = (
-        f"**Cards or code are newer** than {trials} trials of {which} (made with commit {commits}{where})."
-    )
+    newest = f"**Cards or code are newer** than {trials} trials of {which} (made with {commits}{where})."
     return " ".join([newest, *_said_of_rechecks(found, cases)])
 
 

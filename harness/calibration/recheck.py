@@ -76,8 +76,9 @@ def _same_trials(planned: Sequence[Sample], results: Mapping[str, Any]) -> None:
     for name in sorted(kept.keys() | results["cases"].keys()):
         if kept.get(name, {}).get("made") != results["cases"].get(name, {}).get("made"):
             raise OtherTrials(
-                f"results.json counts other trials of {name!r} than are kept here: they cannot stand for them. "
-                "`make calibrate` makes those that are missing, and counts all"
+                f"results.json counts other trials of {name!r} than are kept here: they cannot stand for them. Trials "
+                "are not committed: name the folder of those that were counted, with --kept, or `make calibrate` makes "
+                "those that are missing, and counts all"
             )
 
 

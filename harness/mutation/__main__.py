@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(jobs: int, settings: str, files: Sequence[str]) -> int:
-    """Mutate these files of a fresh copy of the sources with mutmut. Returns its exit status; minutes to an hour."""
+    """Mutate these files of a fresh copy of the sources with mutmut (minutes each, hours for all). Its exit status."""
     shutil.rmtree(TREE, ignore_errors=True)
     write_tree(REPOSITORY, TREE, tuple(files), naming(settings, files))
     mutmut = Path(sys.executable).with_name("mutmut")

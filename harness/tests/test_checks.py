@@ -68,6 +68,30 @@ def test_a_sound_measurement_passes_every_gate(make_evidence: Make) -> None:
     assert found["finite"].value == 1.0
 
 
+def test_every_check_says_what_it_asks(make_evidence: Make) -> None:
+    evidence = exits(make_evidence, 0.0)
+    shape = evidence.effects.metrics["kl_nats"].shape
+    metrics = {**evidence.effects.metrics, "kl_to_first_nats": np.ones(shape)}
+    told = replace(evidence, effects=replace(evidence.effects, metrics=metrics))
+    assert {name: c.sentence for name, c in checked(told).items()} == {
+        "finite": "every measured number is finite",
+        "no_op": "patching a block's output with itself moves at most 1e-06 nats (this is the numeric floor)",
+        "noise_floor": "the model's own forward pass is at most 1e-06 nats from the engine's baseline",
+        "unread_position": "erasing the last block's output at a position that is not read moves at most 1e-06 nats",
+        "foreign_donor": "a read-out patched from a prompt of another task gives that prompt's own prediction, within "
+        "0.0001 of 1 nat + the KL between the two",
+        "donors_differ": "the predictions of prompts of different tasks are at least 0.1 nats apart on average, or a "
+        "patch between them would show nothing",
+        "shuffled_labels": "mean log-probability of the own answer less that of another task's answer, nats",
+        "positive_control": "skipping every block moves at least 0.1 nats on average",
+        "parity": "largest gap between the engine's logits and the model's own on load",
+        "base_accuracy": "share of prompts on which the unedited model prefers the answer to the foil",
+        "final_exit": "early exit at the last block equals the full model",
+        "output_depends_on_prompt": "the edited output differs between prompts (largest KL to the first prompt's, "
+        "nats)",
+    }
+
+
 LIMITS: tuple[tuple[str, str, float, float], ...] = (
     ("no_op", "at most 1e-06 nats", 1e-6, 1.1e-6),
     ("unread_position", "at most 1e-06 nats", 1e-6, 1.1e-6),

@@ -41,12 +41,12 @@ def test_a_case_whose_cards_or_code_are_newer_is_named(kept: list[dict[str, Any]
     assert "are newer" not in render_markdown(results, {CASE.name: frozenset({"old"})})
     text = render_markdown(results, TODAY)
     assert (
-        f"**Cards or code are newer** than 6 trials of all 1 case (made with commit {OLD}). No trial was"
+        f"**Cards or code are newer** than 6 trials of all cases (made with commit {OLD}). No trial was"
         in text
     )
     other = [{**kept[0], "case": "b", "chapter": "2. x", "stamp": "b", "commit": "9876543210"}]
     two, today = _results([*kept, *other]), {**TODAY, "b": frozenset({"b"})}
-    assert f"commits {OLD} (1 case) and 9876543210 (1 case), " in render_markdown(two, today)
+    assert f"commits {OLD} (6 trials) and 9876543210 (1 trial), " in render_markdown(two, today)
     assert "6 trials of 1 of 2 cases (made with commit 0123456789; cases by chapter: 8: 1)" in said_of_newer(
         two["cases"], today
     )
@@ -65,6 +65,19 @@ def test_a_trial_that_names_no_commit_has_that_of_its_case_and_stamp(kept: list[
 
 def _sampled(kept: list[dict[str, Any]], each: int) -> list[Any]:
     return sample(every_case(), {trial["id"]: trial for trial in kept}, _results(kept), TODAY, each)
+
+
+def test_chapters_alone_never_drop_what_is_counted_of_others(
+    kept: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a clone, which has the counts and no trials."""
+    monkeypatch.setattr(command, "_workshop", lambda options: None)
+    (tmp_path / "results.json").write_text(json.dumps(_results(kept)))
+    before = (tmp_path / "results.json").read_bytes()
+    where = ["--out", str(tmp_path), "--kept", str(tmp_path / "none")]
+    with pytest.raises(SystemExit, match=f"counts trials of cases .* '{CASE.name}' among them"):
+        main(["--claims", str(CARDS), "--chapters", "99", *where])
+    assert (tmp_path / "results.json").read_bytes() == before
 
 
 def test_a_sample_is_spread_over_targets_and_always_the_same(kept: list[dict[str, Any]]) -> None:
