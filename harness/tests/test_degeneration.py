@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,10 @@ from harness.degeneration import (
 
 tokens = st.lists(st.integers(0, 5), max_size=30)
 texts = st.text(max_size=40)
+
+
+TANGUT = "\U00017000"
+"""A letter that many versions of Python's Unicode have no name for."""
 
 
 def written(ids: list[int], text: str = "a text") -> Continuation:
@@ -87,6 +93,9 @@ def test_what_follows_an_end_counts_as_nothing(ids: list[int], ends: set[int]) -
         ("π ≈ 3 µm", {"GREEK", "LATIN"}),
         ("日本語のテキストー", {"CJK"}),
         ("한국어 العربية", {"HANGUL", "ARABIC"}),
+        ("oʻzbek", {"LATIN"}),  # a modifier letter is of no script
+        ("ʻ", set()),
+        (TANGUT, {unicodedata.name(TANGUT, "UNNAMED").split()[0]}),
         ("12 + 3 = {[(\n", set()),
         ("", set()),
     ],
@@ -166,6 +175,18 @@ def test_a_text_that_repeats_more_stays_degenerate(ids: list[int]) -> None:
     unedited = list(range(24))
     if is_repetitive(ids, unedited):
         assert is_repetitive([*ids, *ids], unedited)
+
+
+def test_a_text_is_described_by_its_own_tokens() -> None:
+    found = describe(written([1, 2, 3, 1, 2, 3], "首 a"), written(list(range(9)), "b"), "The capital")
+    assert found == {
+        "new_tokens": 6.0,
+        "repeated_bigrams": pytest.approx(2 / 5),
+        "repeated_trigrams": pytest.approx(1 / 4),
+        "same_token": 0.0,
+        "off_script": 0.5,
+        "degenerate": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
