@@ -15,6 +15,7 @@ from harness.edits import Exit
 from harness.effects import Effects
 from harness.engine.blocks import Stack
 from harness.engine.parity import Parity
+from harness.engine.sweep import sweep
 from harness.evidence import Check, Evidence
 from harness.protocols import Protocol
 from harness.verdicts.synthetic import table
@@ -167,6 +168,7 @@ def test_labels_and_accuracy_are_said_and_stop_nothing(make_evidence: Make) -> N
     evidence = make_evidence()
     found = checked(evidence, baseline=replace(KNOWN, label_gap_nats=0.0))
     assert (found["shuffled_labels"].passed, found["shuffled_labels"].gate) == (False, False)
+    assert found["shuffled_labels"].value == 0.0
     assert checked(evidence, baseline=replace(KNOWN, label_gap_nats=1e-9))["shuffled_labels"].passed
     base = dict(answered(evidence.effects).baseline)
     n = len(base["answer_logprob"])
@@ -235,8 +237,26 @@ def test_the_baseline_is_what_plain_forward_passes_give(tiny: Any, items: Any) -
         float(p[own.answer] - p[other.answer])
         for (p, _), own, other in zip(lines, prompts, following, strict=True)
     ]
-    found = read_baseline(Stack(model), prompts)
+    stack = Stack(model)
+    found = read_baseline(stack, prompts)
     assert found.donor_nats == pytest.approx(np.mean(apart), rel=1e-4)
     assert found.label_gap_nats == pytest.approx(np.mean(labels), rel=1e-4, abs=1e-5)
     assert 0.0 <= found.donor_gap < 1e-4
     assert 0.0 <= abs(found.noise_nats) < 1e-6
+
+
+def test_a_donor_that_is_not_brought_counts_beside_the_distance_it_should_bring(
+    tiny: Any, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest gap is of the prompt whose donor is nearest, where all are missed by as much."""
+    model, prompts = tiny("qwen2"), items((5, 7, 5, 9))
+    seen: list[np.ndarray] = []
+
+    def misses(*args: Any, **given: Any) -> Any:
+        table, base = sweep(*args, **given)
+        seen.append(table["kl_nats"][0])
+        return {**table, "kl_nats": table["kl_nats"] - 0.3}, base
+
+    monkeypatch.setattr("harness.checks.sweep", misses)
+    found = read_baseline(Stack(model), prompts)
+    assert found.donor_gap == pytest.approx(0.3 / (1.0 + seen[0].min()), rel=1e-3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.anatomy import Anatomy, Massive
-from harness.edits import Site, Stream, skip, to_json, zero
+from harness.edits import Site, Stream, patch, skip, to_json, zero
 from harness.engine import naive
 from harness.engine.blocks import Stack
 from harness.engine.massive import find_massive, read_first_token, token_0_vectors
@@ -71,6 +71,13 @@ def test_the_site_is_read_back_from_the_probes(layer):
     assert read_massive(probes) == massive
     for kind, edits in mechanism_edits(massive, N_LAYERS).items():
         assert tuple(probes[row] for row in mechanism_rows(probes, kind, N_LAYERS)) == edits
+
+
+def test_other_dimensions_are_those_that_are_zeroed_at_the_first_token():
+    """Not one that is replaced there, nor one that is zeroed elsewhere."""
+    site = {"stream": Stream.RESID_POST, "layer": MASSIVE.layer, "dims": (9,)}
+    more = [patch(donor=MEAN, positions=(0,), **site), zero(positions=(3,), **site)]
+    assert read_massive([*PROBES, *more]) == read_massive(PROBES) == MASSIVE
 
 
 def test_probes_of_another_experiment_have_no_site():

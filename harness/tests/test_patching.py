@@ -300,6 +300,41 @@ def test_a_table_of_something_else_has_no_ends():
         read_ends(table((*asked[:-1], replace(asked[-1], donor=MEAN)), levels))
 
 
+@pytest.mark.parametrize(("name", "run", "donor"), [(DENOISING, CORRUPT, CLEAN), (NOISING, CLEAN, CORRUPT)])
+def test_a_table_is_read_from_its_own_end_to_the_other(name, run, donor):
+    """By hand: the run's own gap is -1 (prompt 0: 2.5), the other run's 3; half the way is 1."""
+    asked = probes(name)
+    whole = asked.index(patched(RESID, 3, donor, Where.ALL))
+    effects = table(
+        asked, {"answer_logprob": np.zeros(len(asked)), "foil_logprob": np.zeros(len(asked))}, noise=0.0
+    )
+    n = len(effects.prompts)
+    answer = np.full((len(asked), n), -2.0)
+    foil = np.full((len(asked), n), -3.0)  # a gap of 1
+    foil[whole] = -5.0  # of 3
+    own = np.full(n, -1.0)
+    own[0] = 2.5  # of prompt 0 the ends are half a nat apart
+    effects = replace(
+        effects,
+        metrics={"answer_logprob": answer, "foil_logprob": foil},
+        baseline={"answer_logprob": own - 4.0, "foil_logprob": np.full(n, -4.0)},
+    )
+    ends = read_ends(effects)
+    assert ends.run == run
+    here, there = (ends.corrupt, ends.clean) if run == CORRUPT else (ends.clean, ends.corrupt)
+    assert (here[0], here[1:].tolist(), set(there.tolist())) == (2.5, [-1.0] * (n - 1), {3.0})
+    np.testing.assert_array_equal(kept(effects), np.arange(n) > 0)
+    found = recovered(effects)
+    assert found.prompts == effects.prompts[1:]
+    halfway = np.where(np.arange(len(asked)) == whole, 1.0 if donor == CLEAN else 0.0, 0.5)
+    np.testing.assert_allclose(found.metrics[RECOVERY], np.repeat(halfway[:, None], n - 1, axis=1))
+    few = recovered(effects, np.arange(n) > n - 3)
+    assert few.prompts == effects.prompts[-2:]
+    assert few.metrics[RECOVERY].shape == (len(asked), 2)
+    with pytest.raises(NotSeparated, match=f"1 of {n} prompts have .* e.g. {3 if donor == CLEAN else 2.5}"):
+        recovered(effects, np.ones(n, dtype=bool))
+
+
 # What was planted
 
 
