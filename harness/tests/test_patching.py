@@ -245,6 +245,8 @@ def test_a_denominator_below_the_gate_is_refused_and_never_floored():
         normalized_recovery(np.array([[1.5]]), far, np.array([1.01]))
     with pytest.raises(NotSeparated):
         normalized_recovery(np.array([[1.5]]), far, near)
+    with pytest.raises(NotSeparated, match="1 of 2 prompts have .* e.g. 5 and 5.5"):
+        normalized_recovery(np.array([[1.5, 5.2]]), np.array([2.0, 5.0]), np.array([1.0, 5.5]))
 
 
 def test_patching_a_run_with_its_own_values_does_nothing_and_corrupt_into_corrupt_recovers_nothing(
