@@ -4,10 +4,10 @@ Every table has all edits of the real experiments at one random writer, whose ML
 the cards presuppose; edits that a card does not read move random amounts. No card is out of reach.
 
 As recorded of SmolLM2-135M: within a family, log KL scatters with a standard deviation of 0.2 to 0.9 where the write
-itself is edited, and of 0.7 to 1.8 for the edits that are compared with it. (The number's mean in its place, which
-moves some thousandths of a nat there, scatters with 1.8 to 3.8: so far below the threshold nothing hangs on it.) The
-power of ten by which the MLP multiplies the number scatters with 0.11 to 0.14 from prompt to prompt, and with 0.06 to
-0.09 between families.
+itself is edited, and of 0.7 to 1.8 for the edits that are compared with it. The number's mean in its place, which
+moves some thousandths of a nat there, scatters with 1.8 to 3.8: the card on it is tried with less than that, and may
+err more often where as much scatter is met near its threshold of a tenth. The power of ten by which the MLP
+multiplies the number scatters with 0.11 to 0.14 from prompt to prompt, and with 0.06 to 0.09 between families.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from scipy.stats import beta
 
 from harness.calibration import power, report
 from harness.calibration.__main__ import main, results_of, write
+from harness.calibration.cases import every_case
 from harness.calibration.nulls import NULLS
 from harness.calibration.rates import (
     BINS,
@@ -26,7 +27,7 @@ from harness.calibration.rates import (
     models,
     rate,
 )
-from harness.calibration.report import render_markdown
+from harness.calibration.report import ABSENT, render_markdown
 
 
 def _records(n: int = 60) -> list[dict[str, Any]]:
@@ -149,6 +150,20 @@ def _chapter(name: str, hits: int, n: int) -> list[dict[str, Any]]:
         }
         for i in range(n + 10)
     ]
+
+
+def test_models_that_lack_what_is_presupposed_show_nothing() -> None:
+    """They would make 1 of 100 in tables look like 1 of 500."""
+    assert set(ABSENT) <= {case.name for case in every_case()}
+    tables = _chapter("6. hub", 1, 100)
+    empty = [
+        {**record, "case": ABSENT[0], "id": f"empty {i}"}
+        for i, record in enumerate(_chapter("6. hub", 0, 400))
+    ]
+    records = [*tables, *empty]
+    text = render_markdown(results_of(records, pool=800, planned=len(records), before={}), {})
+    (row,) = (line for line in text.splitlines() if line.startswith("| 6. hub | redrawn-pooled |"))
+    assert "| 1 of 100 | 5.45% | not shown |" in row
 
 
 def test_the_report_says_what_is_shown_and_what_is_not() -> None:
